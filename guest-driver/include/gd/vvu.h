@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Driver of the virtio-vhost-user device: a message channel, doorbells, kick notifications and windows on the
+ * front-end's memory. abi/vvu.h has the device's side of the contract.
+ *
+ * Session life: gd_vvu_set_up(true) -> device sets FRONTEND_UP when a front-end is there -> messages by
+ * gd_vvu_recv()/gd_vvu_send() -> the device clears both status bits when it is gone -> the caller forgets everything
+ * about the front-end, then gd_vvu_set_up(true) again. A message that arrives before the status change is noticed
+ * is legal.
+ */
+#ifndef VVU_GD_VVU_H
+#define VVU_GD_VVU_H
+
+#include "abi/vhost_user.h"
+#include "abi/vvu.h"
+#include "gd/virtio.h"
+
+#define GD_VVU_RX_BUFFERS 16
+#define GD_VVU_TX_BUFFERS 16
+
+struct gd_vvu {
+	struct gd_virtio dev;
+	struct gd_virtqueue rxq;
+	struct gd_virtqueue txq;
+	uint32_t max_queues;
+	uint8_t uuid[16];
+	uint8_t *doorbells;
+	uint32_t doorbell_multiplier;
+	uint8_t *notifications;
+	uint64_t shm_gpa; /* of the shared-memory resource */
+	uint64_t shm_size;
+	bool explicit_offsets;
+	uint8_t *rx_buffers; /* GD_VVU_RX_BUFFERS * VVU_MSG_MAX */
+	uint8_t *tx_buffers;
+	uint32_t tx_free; /* bit mask of free tx buffers */
+};
+
+/*
+ * Opens the device: features, queues, vectors. config_irq is raised when status changes, work_irq by rxq, txq and every
+ * kick. The device is left with BACKEND_UP clear. 0, or -errno (a log line says more).
+ */
+struct gd_vvu_conf {
+	unsigned int bdf;
+	unsigned int config_irq;
+	unsigned int work_irq;
+	unsigned int num_kicks; /* notifications to bind: queues 0..num_kicks-1 */
+};
+int gd_vvu_open(struct gd_vvu *v, const struct gd_platform *p, const struct gd_vvu_conf *conf);
+
+uint32_t gd_vvu_status(struct gd_vvu *v); /* an exit */
+void gd_vvu_set_up(struct gd_vvu *v, bool up);
+
+/* Cheap (no exit): true when gd_vvu_recv() has something. */
+bool gd_vvu_pending(struct gd_vvu *v);
+
+/* Takes one message. 1, 0 (none), -EPROTO (the device wrote something that is no message; reset it). */
+int gd_vvu_recv(struct gd_vvu *v, struct vhost_user_msg *msg);
+
+/* Sends one message (a reply, or a request on the back-end channel). 0, or -EAGAIN when every buffer is in flight. */
+int gd_vvu_send(struct gd_vvu *v, const struct vhost_user_msg *msg);
+
+void gd_vvu_call(struct gd_vvu *v, unsigned int queue);
+void gd_vvu_err(struct gd_vvu *v, unsigned int queue);
+
+/* True when a device-side failure needs a reset (DEVICE_NEEDS_RESET); an exit. */
+bool gd_vvu_needs_reset(struct gd_vvu *v);
+
+#endif

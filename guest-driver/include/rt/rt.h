@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The bare-metal runtime: what a guest image of ours gets from the machine.
+ *
+ * Boot is PVH (32-bit, no paging). Ring 0 sets up long mode, page tables of 2 MiB pages, GDT/IDT/TSS and the local
+ * APIC, then enters ring 3 and calls rt_main(), which never leaves ring 3. Ring 0 stays tiny: exception and interrupt
+ * entry, idle, and the few page-table changes ring 3 asks for through `int3` (the one gate that works on every KVM).
+ *
+ * Ring 3 runs with interrupts off (IF=0 in its flags; IOPL 3 gives it the I/O ports). An interrupt handler only sets the
+ * flag of its irq number. Interrupts get in at two places, both asked for by ring 3: rt_irq_window() and rt_idle(). So
+ * the program has no concurrency but the device's, and a poll loop is never interrupted.
+ */
+#ifndef VVU_RT_RT_H
+#define VVU_RT_RT_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+
+#include "abi/machine.h"
+#include "gd/platform.h"
+
+/* Provided by the image; its return value goes to rt_exit(). cmdline: the boot command line, never NULL. */
+int rt_main(const char *cmdline);
+
+/* The platform for drivers (gd/platform.h) on this machine. */
+const struct gd_platform *rt_platform(void);
+
+/* True under vvu-vmm (machine.h); false on other VMMs, where exit means ACPI-less power-off by what PVH machines have. */
+bool rt_is_vvu_machine(void);
+
+uint64_t rt_tsc(void);
+uint64_t rt_tsc_khz(void);
+uint64_t rt_now_ns(void); /* since boot, monotonic */
+
+/* Lets pending interrupts in; cheap enough for every few milliseconds, not for every loop (about 10 us on some hosts). */
+void rt_irq_window(void);
+/* Returns whether irq was raised since the last time this was asked, and forgets it. */
+bool rt_irq_take(unsigned int irq);
+/*
+ * Halts the vCPU until an irq flag is set or the clock reaches deadline_ns (UINT64_MAX: no deadline). Returns at once when a
+ * flag is set already; the look at the flags happens with interrupts off, so no wake-up is lost.
+ */
+void rt_idle(uint64_t deadline_ns);
+
+/* status 0: clean power-off, else a failure that the VMM reports (machine.h). */
+_Noreturn void rt_exit(int status);
+_Noreturn void rt_reboot(void);
+_Noreturn void rt_panic(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Console. Lines start with the level; messages above the level are not formatted. */
+void rt_set_log_level(enum gd_log_level level);
+void rt_log(enum gd_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void rt_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+int rt_snprintf(char *buf, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int rt_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap);
+
+/* Memory from the image's heap (all RAM behind the image), zeroed, never freed. NULL: none left. */
+void *rt_alloc(size_t size, size_t align);
+size_t rt_free_bytes(void);
+
+/* Announces the statistics page (machine.h): 4096-aligned memory of rt_alloc(). No-op on other VMMs. */
+void rt_stats_announce(const struct stats_page *page);
+
+/*
+ * Runs fn(arg) and catches the first CPU exception in it. Returns the vector, or -1 when none happened; *error_code and
+ * *cr2 (may be NULL) as the CPU gave them. For tests and for probing.
+ */
+int rt_catch(void (*fn)(void *arg), void *arg, uint64_t *error_code, uint64_t *cr2);
+
+/* Freestanding string functions under their usual names, since the compiler calls them. */
+void *memcpy(void *restrict dst, const void *restrict src, size_t n);
+void *memmove(void *dst, const void *src, size_t n);
+void *memset(void *dst, int c, size_t n);
+int memcmp(const void *a, const void *b, size_t n);
+size_t strlen(const char *s);
+int strcmp(const char *a, const char *b);
+int strncmp(const char *a, const char *b, size_t n);
+char *strchr(const char *s, int c);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Memory maps: where the guest-physical ranges of one VM are visible to us.
+ *
+ * A front-end's memory table, or a guest's RAM, is a short sorted array of regions. memmap_translate() is the one
+ * place where a struct gpa turns into a pointer; it checks length, overflow and region, and nothing else may do
+ * pointer arithmetic on guest addresses. Regions adjacent in guest-physical space need not be adjacent here, so a
+ * range can need several steps: the caller loops.
+ *
+ * Not locked: one thread changes and uses a map, or the caller serialises.
+ */
+#ifndef VVU_VQ_MEMMAP_H
+#define VVU_VQ_MEMMAP_H
+
+#include "abi/base.h"
+#include "abi/vhost_user.h"
+
+#define MEMMAP_REGIONS_MAX VHOST_USER_MEM_SLOTS_MAX
+
+struct memmap_region {
+	uint64_t start; /* guest-physical */
+	uint64_t size;
+	uint8_t *host;
+};
+
+struct memmap {
+	unsigned int num;
+	unsigned int last_hit; /* a hint: the region the last translation fell into */
+	struct memmap_region regions[MEMMAP_REGIONS_MAX]; /* sorted by start, not overlapping */
+};
+
+void memmap_init(struct memmap *map);
+
+/*
+ * Adds [start, start + size) visible at host. Returns 0, -EINVAL (size 0 or the range wraps), -EEXIST (overlaps a
+ * region of the map) or -ENOSPC (MEMMAP_REGIONS_MAX regions).
+ */
+int memmap_add(struct memmap *map, struct gpa start, uint64_t size, void *host);
+
+/* Removes the region that is exactly [start, start + size). Returns 0 or -ENOENT. */
+int memmap_del(struct memmap *map, struct gpa start, uint64_t size);
+
+/*
+ * The host pointer of addr, with *len set to the bytes, at most want, that are contiguous from there in its region.
+ * NULL when addr is in no region (then *len is 0). want 0 gives NULL.
+ */
+void *memmap_translate_some(struct memmap *map, struct gpa addr, uint64_t want, uint64_t *len);
+
+/* The host pointer of [addr, addr + len) if one region holds all of it and it is aligned to align there; else NULL. */
+void *memmap_translate(struct memmap *map, struct gpa addr, uint64_t len, uint64_t align);
+
+#endif

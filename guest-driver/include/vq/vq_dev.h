@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Split virtqueue, device side. The driver on the other side is hostile.
+ *
+ *      driver writes                            device writes
+ *   +-----------------+    +---------------+    +--------------------+
+ *   | descriptor table|<---| avail ring    |    | used ring          |
+ *   | addr len flags  |    | flags idx     |    | flags idx          |
+ *   | next            |    | ring[size]    |    | {id,len}[size]     |
+ *   |                 |    | used_event    |    | avail_event        |
+ *   +-----------------+    +---------------+    +--------------------+
+ *        used_event: "call me when used idx passes this", in the driver's ring
+ *        avail_event: "kick me when avail idx passes this", in the device's ring
+ *
+ * Life of a chain: vq_dev_get() snapshots and checks one available chain and turns it into host memory segments;
+ * the device reads and writes them; vq_dev_put() writes used entries (not yet visible); vq_dev_publish() makes all
+ * of them visible with one store; vq_dev_call_needed() says whether the driver wants to be called. Bursts do many
+ * gets, many puts, one publish, one call.
+ *
+ * Every field the driver can change is read once. Errors are sticky: a broken ring gives -EPROTO for ever
+ * (vq->broken says why) until vq_dev_start() is called again.
+ *
+ * One thread uses a queue.
+ */
+#ifndef VVU_VQ_DEV_H
+#define VVU_VQ_DEV_H
+
+#include <stdbool.h>
+
+#include "abi/virtio_ring.h"
+#include "vq/memmap.h"
+
+/* Largest queue a device here accepts; QEMU and DPDK offer 1024 at most by default. */
+#define VQ_DEV_SIZE_MAX 4096
+
+/* Segments of one chain: descriptors, plus one more for each region boundary that one of them crosses. */
+#define VQ_CHAIN_SEGS_MAX 1088
+
+/* Why a ring is broken; vq_broken_name() has the words for a log line. */
+enum vq_broken {
+	VQ_OK = 0,
+	VQ_BROKEN_ADDRESS,	/* ring address outside every region, unaligned or wrapping */
+	VQ_BROKEN_SIZE,		/* queue size 0, not a power of two or too large */
+	VQ_BROKEN_AVAIL_IDX,	/* avail idx moved by more than the queue size */
+	VQ_BROKEN_HEAD,		/* avail entry >= queue size */
+	VQ_BROKEN_NEXT,		/* next >= table size */
+	VQ_BROKEN_LOOP,		/* chain longer than the queue (virtio 1.2 §2.7.5.3.1) */
+	VQ_BROKEN_INDIRECT,	/* nested, not negotiated, with NEXT, empty or not a multiple of 16 bytes */
+	VQ_BROKEN_BUFFER,	/* a buffer outside every region */
+	VQ_BROKEN_ORDER,	/* device-readable after device-writable (virtio 1.2 §2.7.4.2) */
+	VQ_BROKEN_SEGMENTS,	/* more than VQ_CHAIN_SEGS_MAX segments */
+	VQ_BROKEN_CONTENT,	/* set by the device model: what it read makes no sense (vq_dev_break()) */
+};
+
+struct vq_seg {
+	uint8_t *base;
+	uint32_t len;
+};
+
+/* A chain: num_out device-readable segments first, then num_in device-writable ones. Zero-length ones are left out. */
+struct vq_chain {
+	uint16_t head;
+	uint16_t num_out;
+	uint16_t num_in;
+	uint32_t out_bytes; /* saturates at UINT32_MAX */
+	uint32_t in_bytes;
+	struct vq_seg segs[VQ_CHAIN_SEGS_MAX];
+};
+
+struct vq_dev_conf {
+	struct memmap *map; /* borrowed until vq_dev_stop() */
+	struct gpa desc;
+	struct gpa avail;
+	struct gpa used;
+	unsigned int size;
+	uint16_t avail_base; /* next avail entry to take (SET_VRING_BASE) */
+	bool event_idx;
+	bool indirect;
+};
+
+struct vq_dev {
+	struct memmap *map;
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	uint16_t size;
+	uint16_t last_avail;   /* next avail entry to take */
+	uint16_t avail_seen;   /* the driver's avail idx as last read */
+	uint16_t used_next;    /* where the next vq_dev_put() goes; published up to used_idx */
+	uint16_t used_idx;     /* published */
+	uint16_t used_called;  /* used idx at the last decision to call */
+	bool called_valid;
+	bool event_idx;
+	bool indirect;
+	bool running;
+	enum vq_broken broken;
+	struct vq_dev_conf conf; /* to look the ring up again when the map changes */
+};
+
+/*
+ * Looks the three ring parts up and starts from conf->avail_base; the used index is taken from the ring. Returns 0,
+ * or -EPROTO with vq->broken set; the queue is then stopped.
+ */
+int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf);
+
+/* Looks the ring parts up again after its memory map changed; keeps positions. As vq_dev_start(). */
+int vq_dev_remap(struct vq_dev *vq);
+
+/* Forgets every pointer. last_avail stays readable (GET_VRING_BASE). */
+void vq_dev_stop(struct vq_dev *vq);
+
+/* Marks the ring as broken on behalf of the device model. */
+void vq_dev_break(struct vq_dev *vq, enum vq_broken why);
+
+/* Chains that can be taken now: 0..size, or -EPROTO. Reads the driver's avail idx. */
+int vq_dev_avail(struct vq_dev *vq);
+
+/*
+ * Takes the next chain. Returns 1 (chain filled in), 0 (ring empty) or -EPROTO. chain stays valid until the memory
+ * map changes. A taken chain is either given back with vq_dev_put() or, as the most recent ones, untaken.
+ */
+int vq_dev_get(struct vq_dev *vq, struct vq_chain *chain);
+
+/* Un-takes the n chains taken last: they will be got again. They must not have been put. */
+void vq_dev_unget(struct vq_dev *vq, unsigned int n);
+
+/* Writes a used entry: written bytes of device-writable memory. Not visible before vq_dev_publish(). */
+void vq_dev_put(struct vq_dev *vq, uint16_t head, uint32_t written);
+
+/* Makes all put entries visible. */
+void vq_dev_publish(struct vq_dev *vq);
+
+/* True when the driver wants a call for what was published since the last time this was asked. */
+bool vq_dev_call_needed(struct vq_dev *vq);
+
+/* Asks the driver not to kick (a hint to the driver, as the specification has it). */
+void vq_dev_kick_disable(struct vq_dev *vq);
+
+/*
+ * Asks for a kick when more becomes available. Returns true when something is available already (the caller must
+ * look again instead of sleeping). Contains the full barrier between the request and the look.
+ */
+bool vq_dev_kick_enable(struct vq_dev *vq);
+
+/* Words for a log line, never NULL. */
+const char *vq_broken_name(enum vq_broken why);
+
+/* Copies between a chain's segments and flat memory; offset counts from the first out (or in) byte. Both return the
+ * bytes copied, less than len when the chain ends. */
+uint32_t vq_chain_read(const struct vq_chain *chain, uint32_t offset, void *dst, uint32_t len);
+uint32_t vq_chain_write(struct vq_chain *chain, uint32_t offset, const void *src, uint32_t len);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Split virtqueue, driver side. Every buffer is one descriptor (no chains: our drivers need none). The device is
+ * trusted to exist, not to be right: used entries are checked before they index anything.
+ *
+ * Memory of the rings and buffers belongs to the caller and is named by its guest-physical address, since a driver
+ * without an IOMMU hands those to the device.
+ */
+#ifndef VVU_VQ_DRV_H
+#define VVU_VQ_DRV_H
+
+#include <stdbool.h>
+
+#include "abi/virtio_ring.h"
+
+#define VQ_DRV_SIZE_MAX 256
+
+struct vq_drv {
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	uint16_t size;
+	uint16_t free_head; /* free descriptors are linked through next_free */
+	uint16_t num_free;
+	uint16_t avail_idx;  /* published: everything added so far */
+	uint16_t avail_kicked; /* avail idx at the last decision to kick */
+	uint16_t last_used;
+	bool event_idx;
+	uint16_t next_free[VQ_DRV_SIZE_MAX];
+	uint64_t cookie[VQ_DRV_SIZE_MAX]; /* of the caller, per descriptor in flight */
+	bool in_flight[VQ_DRV_SIZE_MAX];
+};
+
+/* Bytes of ring memory for a queue of size entries, and the offsets of its parts; the memory is 4096-aligned. */
+struct vq_drv_layout {
+	uint32_t avail_offset;
+	uint32_t used_offset;
+	uint32_t bytes;
+};
+struct vq_drv_layout vq_drv_layout(unsigned int size);
+
+/* Sets up an empty queue in zeroed ring memory mem. size: power of two, at most VQ_DRV_SIZE_MAX, else -EINVAL. */
+int vq_drv_init(struct vq_drv *vq, void *mem, unsigned int size, bool event_idx);
+
+/* Makes one buffer available. Returns 0 or -ENOSPC. */
+int vq_drv_add(struct vq_drv *vq, struct gpa addr, uint32_t len, bool device_writes, uint64_t cookie);
+
+/* True when the device asked to be notified of what was added since the last time this was asked. */
+bool vq_drv_kick_needed(struct vq_drv *vq);
+
+/* Takes back one used buffer. Returns 1 (cookie and written set), 0 (none) or -EPROTO (the device named a buffer that is
+ * not its). */
+int vq_drv_get_used(struct vq_drv *vq, uint64_t *cookie, uint32_t *written);
+
+#endif

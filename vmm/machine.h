@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The machine that device models see: its buses, its RAM, and the few things they need of the hypervisor. vvu-vmm
+ * implements the ops with KVM (kvm.c); tests/loop implements them in one process, so that the same device models
+ * run against the driver library without KVM.
+ *
+ * Locking: `lock` guards all device state. A vCPU thread holds it while it handles an exit; the main loop's callbacks
+ * hold it while they touch devices. Nothing that holds it may block on a peer.
+ */
+#ifndef VMM_MACHINE_H
+#define VMM_MACHINE_H
+
+#include <pthread.h>
+
+#include "abi/base.h"
+#include "vmm/bus.h"
+#include "vq/memmap.h"
+
+struct event_base;
+
+struct machine_ops {
+	/*
+	 * Shows [host, host + size) to the guest at gpa (all 4096-aligned). Returns the slot's number, or -errno. The caller keeps the
+	 * host range mapped (it may replace pages under it with MAP_FIXED) until slot_del, and unmaps it itself.
+	 */
+	int (*slot_add)(void *ctx, uint64_t gpa, uint64_t size, void *host);
+	void (*slot_del)(void *ctx, int slot);
+
+	/*
+	 * A guest write of any width and value at gpa signals fd, without an exit that reaches us. One fd per address
+	 * (-EEXIST). fd stays the caller's. pio: gpa is a port number.
+	 */
+	int (*ioeventfd_add)(void *ctx, uint64_t gpa, int fd);
+	void (*ioeventfd_del)(void *ctx, uint64_t gpa, int fd);
+
+	/* Interrupt routes: a gsi whose message is (addr, data). Returns the gsi, or -errno (none left). */
+	int (*route_add)(void *ctx, uint64_t addr, uint32_t data);
+	int (*route_set)(void *ctx, int gsi, uint64_t addr, uint32_t data);
+	void (*route_del)(void *ctx, int gsi);
+
+	/* A signal on fd raises gsi inside the kernel. A count that is there when attaching raises it once. */
+	int (*irqfd_add)(void *ctx, int gsi, int fd);
+	void (*irqfd_del)(void *ctx, int gsi, int fd);
+
+	/* Sends one MSI now. */
+	void (*msi_send)(void *ctx, uint64_t addr, uint32_t data);
+
+	/* ISA interrupt line (serial). */
+	void (*irq_line)(void *ctx, unsigned int irq, int level);
+
+	/* Ends the VM: status of the exit port; or restarts the guest. */
+	void (*power_off)(void *ctx, int status);
+	void (*reboot)(void *ctx);
+};
+
+struct machine {
+	pthread_mutex_t lock;
+	struct bus pio;
+	struct bus mmio;
+	struct memmap ram;
+	unsigned int phys_bits; /* guest-physical address width */
+	struct event_base *base;
+	const struct machine_ops *ops;
+	void *ctx;
+};
+
+#endif
