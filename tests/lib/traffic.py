@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Ping and TCP between two guests of lib/qemu.py, measured and verified."""
+
+import dataclasses
+import re
+
+from .procs import Failure
+
+PORT = 5001
+
+
+@dataclasses.dataclass
+class Ping:
+    """What `ping` saw; times in microseconds."""
+    sent: int
+    received: int
+    rtts: list
+
+    @property
+    def loss_percent(self):
+        """Lost echo requests, in per cent."""
+        return 100.0 * (self.sent - self.received) / self.sent
+
+    def summary(self):
+        """min, avg, p99 and max in microseconds (None without an answer)."""
+        if not self.rtts:
+            return {"min": None, "avg": None, "p99": None, "max": None}
+        ordered = sorted(self.rtts)
+        p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+        return {"min": round(ordered[0]), "avg": round(sum(ordered) / len(ordered)),
+                "p99": round(p99), "max": round(ordered[-1])}
+
+
+def ping(guest, address, count=100, interval=0.02, size=56, patience=10, flags=""):
+    """Send `count` echo requests from the guest and wait for the answers."""
+    result = guest.run(f"ping -c {count} -i {interval} -s {size} -W {patience} {flags} {address}",
+                       timeout=count * interval + patience + 60, check=False)
+    totals = re.search(r"(\d+) packets transmitted, (\d+) packets received", result.text)
+    if not totals:
+        raise Failure(f"{guest.name}: ping said:\n{result.text}")
+    rtts = [float(x) * 1000 for x in re.findall(r" time=([0-9.]+) ms", result.text)]
+    return Ping(int(totals.group(1)), int(totals.group(2)), rtts)
+
+
+def wait_path(guest, address, timeout=30):
+    """Until the first echo request is answered (link state and address resolution are asynchronous)."""
+    result = guest.run(f"ping -c 1000 -A -w {timeout} {address} | grep -m1 -q ' time=' && echo up",
+                       timeout=timeout + 30, check=False)
+    if "up" not in result.lines:
+        raise Failure(f"{guest.name}: {address} does not answer within {timeout} s; "
+                      + guest.run("ip -o link show eth0; ip neigh; "
+                                  "cat /sys/class/net/eth0/statistics/tx_packets "
+                                  "/sys/class/net/eth0/statistics/rx_packets").text)
+
+
+@dataclasses.dataclass
+class Transfer:
+    """A finished TCP transfer."""
+    mib: int
+    seconds: float
+    sent_hash: str
+    received_hash: str
+
+    @property
+    def ok(self):
+        """True when what arrived is what was sent."""
+        return self.sent_hash == self.received_hash
+
+    @property
+    def mbit(self):
+        """Megabits per second of payload."""
+        return self.mib * 8.388608 / self.seconds
+
+
+def _hash(guest, path):
+    return guest.run(f"sha256sum {path}", timeout=300).lines[-1].split()[0]
+
+
+def transfer(sender, receiver, address, mib=64, timeout=600, note=lambda text: None):
+    """
+    Send `mib` MiB of random bytes over TCP and compare the SHA-256 of both sides. The time is the sender's, from connecting
+    until the receiver has closed its end, which it does after the last byte.
+    """
+    note(f"{sender.name}: making {mib} MiB of random bytes")
+    sender.run(f"dd if=/dev/urandom of=/tmp/out bs=65536 count={mib * 16} 2>/dev/null", timeout)
+    sent_hash = _hash(sender, "/tmp/out")
+    listener = receiver.begin(f"rm -f /tmp/in; nc -l -p {PORT} >/tmp/in")
+    receiver.run(f"until grep -q ':{PORT:04X} 00000000:0000 0A' /proc/net/tcp; do usleep 10000; done")
+    note(f"{sender.name} -> {receiver.name}: sending {mib} MiB")
+    times = sender.run("read a _ </proc/uptime; "
+                       f"nc {address} {PORT} </tmp/out || exit 1; "
+                       "read b _ </proc/uptime; rm -f /tmp/out; echo $a $b", timeout).lines[-1].split()
+    listener.wait(60)
+    note(f"{receiver.name}: computing SHA-256")
+    received_hash = _hash(receiver, "/tmp/in")
+    receiver.run("rm -f /tmp/in")
+    return Transfer(mib, max(0.01, float(times[1]) - float(times[0])), sent_hash, received_hash)
