@@ -31,6 +31,8 @@ int prog_listen_unix(const char *path, int type, unsigned int mode);
 int prog_connect_unix(const char *path, int type);
 /* uid of the peer of a UNIX socket. */
 int prog_peer_uid(int sock, unsigned int *uid);
+/* pid of the peer of a UNIX socket, for log lines (it may have ended since). */
+int prog_peer_pid(int sock, int *pid);
 
 /* Prints "ready" on standard error and tells systemd (sd_notify READY=1 through $NOTIFY_SOCKET), once. */
 void prog_ready(void);

@@ -31,12 +31,13 @@ struct wire_reader {
 	bool replies;  /* this stream carries replies (header check) */
 };
 
+/* r->replies, set by the caller before, is kept. */
 void wire_reader_init(struct wire_reader *r);
 /* Closes fds of a half-read message. */
 void wire_reader_reset(struct wire_reader *r);
 
 /*
- * Reads once. 1: r->in is a whole message; the caller takes its fds (sets num_fds to 0) and calls wire_reader_next(). 0: not
+ * Reads until a message is whole or the socket is empty. 1: r->in is a whole message; the caller takes its fds (sets num_fds to 0) and calls wire_reader_next(). 0: not
  * whole yet, would block. -ECONNRESET: the peer closed. -EPROTO: *rule says what the header broke, or VU_RULE_FDS (too
  * many fds, or control data cut off). Another -errno: of recvmsg().
  */
@@ -58,7 +59,8 @@ struct wire_packet {
 	int fds[LINK_FDS_MAX];
 };
 
-/* 1: one packet; 0: would block; -ECONNRESET: closed; -EPROTO: too short, truncated, too many fds, bad kind, flags or size. */
+/* 1: one packet; 0: would block; -ECONNRESET: closed; -EPROTO: too short, truncated, too many fds, fds on a
+ * kind that has none, bad kind, flags or size. Texts and names are NUL-terminated and printable on return; fds are the caller's. */
 int link_recv(int sock, struct wire_packet *out);
 /* 0, -EAGAIN, or the connection is broken. The fds stay the caller's. body_bytes: of pkt->body. */
 int link_send(int sock, const struct link_packet *pkt, uint32_t body_bytes, const int *fds, unsigned int num_fds);
