@@ -17,6 +17,7 @@
 #include "vq/memmap.h"
 
 struct event_base;
+struct json_object;
 
 struct machine_ops {
 	/*
@@ -51,6 +52,31 @@ struct machine_ops {
 	/* Ends the VM: status of the exit port; or restarts the guest. */
 	void (*power_off)(void *ctx, int status);
 	void (*reboot)(void *ctx);
+
+	/*
+	 * Makes every vCPU leave KVM_RUN soon and go on: some KVMs retry a fault on vanished memory for ever, until a signal
+	 * arrives, so whoever replaced the pages calls this.
+	 */
+	void (*kick_vcpus)(void *ctx);
+};
+
+/* What a device gives the machine beyond its registers. All optional, all called with the lock held. */
+struct machine_device_ops {
+	/* The guest is being restarted: back to power-on state. The vCPUs are stopped. */
+	void (*reset)(void *dev);
+	/*
+	 * KVM_RUN failed with EFAULT: memory shown to the guest is gone. Puts zero pages where the device's own memory is
+	 * damaged; true when it did, so that the vCPU can go on.
+	 */
+	bool (*memory_fault)(void *dev);
+	/* Adds to the device's object in the control socket's status reply. */
+	void (*status)(void *dev, struct json_object *out);
+};
+
+struct machine_device {
+	const char *name;
+	const struct machine_device_ops *ops;
+	void *dev;
 };
 
 struct machine {
@@ -62,6 +88,28 @@ struct machine {
 	struct event_base *base;
 	const struct machine_ops *ops;
 	void *ctx;
+	struct machine_device *devices;
+	unsigned int num_devices;
 };
+
+/* Empty buses, no RAM, phys_bits as given; ops and ctx are the implementation's. 0 or -errno. */
+int machine_init(struct machine *m, unsigned int phys_bits, struct event_base *base,
+		 const struct machine_ops *ops, void *ctx);
+/* Frees buses and the list of devices, not the devices. */
+void machine_free(struct machine *m);
+
+/*
+ * Registers a device; name (a borrowed string, unique: "serial", a port's name) must outlive it. Devices are reset
+ * in the order of registration. 0 or -ENOMEM.
+ */
+int machine_add_device(struct machine *m, const char *name, const struct machine_device_ops *ops,
+		       void *dev);
+void machine_del_device(struct machine *m, const void *dev);
+
+void machine_reset_devices(struct machine *m);
+/* Asks every device; true when at least one replaced damaged memory. */
+bool machine_memory_fault(struct machine *m);
+/* Adds one object per device with a status to out, by the device's name. */
+void machine_device_status(struct machine *m, struct json_object *out);
 
 #endif
