@@ -76,7 +76,7 @@ enum vhost_user_protocol_feature {
 struct vhost_user_vring_state {
 	le32 index;
 	le32 num;
-};
+} ABI_PACKED;
 ABI_SIZE(struct vhost_user_vring_state, 8);
 
 /* vhost-user §Vring address description. desc, used and avail are user addresses of the front-end. */
@@ -87,7 +87,7 @@ struct vhost_user_vring_addr {
 	le64 used_user_addr;
 	le64 avail_user_addr;
 	le64 log_guest_addr;
-};
+} ABI_PACKED;
 ABI_SIZE(struct vhost_user_vring_addr, 40);
 #define VHOST_VRING_F_LOG_MASK 0x1
 
@@ -101,7 +101,7 @@ struct vhost_user_region {
 	le64 memory_size;
 	le64 userspace_addr;
 	le64 mmap_offset;
-};
+} ABI_PACKED;
 ABI_SIZE(struct vhost_user_region, 32);
 
 #define VHOST_USER_TABLE_REGIONS_MAX 8	/* of SET_MEM_TABLE, and fds of one message */
@@ -112,7 +112,7 @@ struct vhost_user_mem_table {
 	le32 num_regions;
 	le32 padding;
 	struct vhost_user_region regions[VHOST_USER_TABLE_REGIONS_MAX];
-};
+} ABI_PACKED;
 ABI_SIZE(struct vhost_user_mem_table, 264);
 #define VHOST_USER_MEM_TABLE_BYTES(n) (8u + 32u * (n))
 
@@ -120,14 +120,14 @@ ABI_SIZE(struct vhost_user_mem_table, 264);
 struct vhost_user_mem_reg {
 	le64 padding;
 	struct vhost_user_region region;
-};
+} ABI_PACKED;
 ABI_SIZE(struct vhost_user_mem_reg, 40);
 
 /* vhost-user §Log description. */
 struct vhost_user_log {
 	le64 mmap_size;
 	le64 mmap_offset;
-};
+} ABI_PACKED;
 ABI_SIZE(struct vhost_user_log, 16);
 
 /* vhost-user §Virtio device config space. */
@@ -137,7 +137,7 @@ struct vhost_user_config {
 	le32 size;
 	le32 flags;
 	uint8_t region[VHOST_USER_CONFIG_MAX];
-};
+} ABI_PACKED;
 ABI_SIZE(struct vhost_user_config, 268);
 #define VHOST_USER_CONFIG_HDR 12u
 #define VHOST_USER_CONFIG_F_WRITABLE_MASK 0x1 /* flags of SET_CONFIG: 0 = write by the guest */
@@ -149,12 +149,15 @@ struct vhost_user_inflight {
 	le16 num_queues;
 	le16 queue_size;
 	uint8_t padding[4];
-};
+} ABI_PACKED;
 ABI_SIZE(struct vhost_user_inflight, 24);
 
 /*
  * A whole message as it crosses a socket or a virtqueue. Fds, lengths and pointers never live here; nothing may
  * follow the payload.
+ *
+ * The payload starts at byte 12, so its 64-bit fields are not aligned: all payload structs are packed, which makes a
+ * pointer to any of them good wherever it points.
  */
 union vhost_user_payload {
 	le64 u64;
@@ -165,7 +168,7 @@ union vhost_user_payload {
 	struct vhost_user_log log;
 	struct vhost_user_config config;
 	struct vhost_user_inflight inflight;
-};
+} ABI_PACKED;
 
 struct vhost_user_msg {
 	struct vhost_user_header hdr;
