@@ -67,7 +67,11 @@ enum vu_rule vu_check_header(const struct vhost_user_header *hdr, bool is_reply)
 /*
  * A whole front-end request against its table row: flags, gate (negotiated: protocol features acknowledged), payload
  * size, number of fds, and every rule that needs no memory of earlier messages (indices below max_queues, regions,
- * reserved bits). msg->payload holds msg->hdr.size bytes. Does not look at relay REFUSE: see vu_relay().
+ * reserved bits). msg->payload holds msg->hdr.size bytes. The relay column is the caller's business
+ * (vu_frontend_info(), VU_RULE_REFUSED).
+ *
+ * A SET_MEM_TABLE may also have the size of the whole struct with all eight regions, since some front-ends send that; the
+ * regions from num_regions on are not looked at.
  */
 struct vu_limits {
 	uint64_t protocol_features; /* acknowledged by SET_PROTOCOL_FEATURES */
@@ -83,7 +87,7 @@ enum vu_rule vu_check_backend(const struct vhost_user_msg *msg, unsigned int num
 /* A reply to the front-end request with number request: flags, size, echoed request number. */
 enum vu_rule vu_check_reply(const struct vhost_user_msg *msg, uint32_t request);
 
-/* True when the request, as sent, will be answered (own reply, or NEED_REPLY with REPLY_ACK negotiated). */
+/* True when the front-end request, as sent, will be answered (own reply, or NEED_REPLY with REPLY_ACK negotiated). */
 bool vu_expects_reply(const struct vhost_user_msg *msg, uint64_t protocol_features);
 
 /* Fills in a reply of the same request with a u64 payload (also the REPLY_ACK form: 0 success). */
@@ -96,8 +100,8 @@ static inline uint32_t vu_msg_bytes(const struct vhost_user_msg *msg)
 }
 
 /*
- * The regions of a session as the relay and the device keep them: adding checks overlap in both address spaces.
- * Region i of SET_MEM_TABLE replaces everything.
+ * The regions of a session as the relay and the device keep them, in the order they came: adding checks overlap in both
+ * address spaces. Zeroed is empty.
  */
 struct vu_regions {
 	uint32_t num;
@@ -106,9 +110,12 @@ struct vu_regions {
 
 /* Replaces all regions by those of a checked SET_MEM_TABLE. VU_RULE_NONE, or the old ones stay. */
 enum vu_rule vu_regions_set(struct vu_regions *set, const struct vhost_user_mem_table *table);
-/* Adds one (ADD_MEM_REG). */
+/* Adds one (ADD_MEM_REG) at the end. VU_RULE_REGION, _OVERLAP or _SPACE (all slots taken). */
 enum vu_rule vu_regions_add(struct vu_regions *set, const struct vhost_user_region *region);
-/* Removes the one with the same guest address, user address and size (vhost-user §REM_MEM_REG); *index: where it was. */
+/*
+ * Removes the one with the same guest address, user address and size (vhost-user §REM_MEM_REG); *index: where it was.
+ * The others keep their order. VU_RULE_ADDRESS when there is none.
+ */
 enum vu_rule vu_regions_del(struct vu_regions *set, const struct vhost_user_region *region, uint32_t *index);
 /* Translates a user address of the front-end to guest-physical; false when no region has it. */
 bool vu_regions_user_to_gpa(const struct vu_regions *set, uint64_t user, uint64_t *out);

@@ -12,6 +12,8 @@
 #ifndef VVU_VQ_MEMMAP_H
 #define VVU_VQ_MEMMAP_H
 
+#include <stdbool.h>
+
 #include "abi/base.h"
 #include "abi/vhost_user.h"
 
@@ -40,13 +42,35 @@ int memmap_add(struct memmap *map, struct gpa start, uint64_t size, void *host);
 /* Removes the region that is exactly [start, start + size). Returns 0 or -ENOENT. */
 int memmap_del(struct memmap *map, struct gpa start, uint64_t size);
 
+/* The search behind memmap_translate_some(); moves the hint. */
+void *memmap_translate_slow(struct memmap *map, struct gpa addr, uint64_t want, uint64_t *len);
+
 /*
  * The host pointer of addr, with *len set to the bytes, at most want, that are contiguous from there in its region.
  * NULL when addr is in no region (then *len is 0). want 0 gives NULL.
+ *
+ * Inline, because every descriptor of the data path goes through it: the region of the last translation answers
+ * without a call. An empty slot has size 0, so the hint needs no check of its own.
  */
-void *memmap_translate_some(struct memmap *map, struct gpa addr, uint64_t want, uint64_t *len);
+static inline void *memmap_translate_some(struct memmap *map, struct gpa addr, uint64_t want,
+					  uint64_t *len)
+{
+	const struct memmap_region *r = &map->regions[map->last_hit];
+	uint64_t offset = addr.v - r->start; /* huge when addr lies before the region */
 
-/* The host pointer of [addr, addr + len) if one region holds all of it and it is aligned to align there; else NULL. */
+	if (__builtin_expect(offset >= r->size || want == 0, 0))
+		return memmap_translate_slow(map, addr, want, len);
+	*len = want <= r->size - offset ? want : r->size - offset;
+	return r->host + offset;
+}
+
+/*
+ * The host pointer of [addr, addr + len) if one region holds all of it and both addr and the pointer are multiples of
+ * align (a power of two); else NULL.
+ */
 void *memmap_translate(struct memmap *map, struct gpa addr, uint64_t len, uint64_t align);
+
+/* Copies len bytes at addr, which may cross regions, to dst. False when part of them is in no region. */
+bool memmap_read(struct memmap *map, struct gpa addr, void *dst, uint32_t len);
 
 #endif

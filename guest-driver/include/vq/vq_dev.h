@@ -41,7 +41,7 @@ enum vq_broken {
 	VQ_OK = 0,
 	VQ_BROKEN_ADDRESS,	/* ring address outside every region, unaligned or wrapping */
 	VQ_BROKEN_SIZE,		/* queue size 0, not a power of two or too large */
-	VQ_BROKEN_AVAIL_IDX,	/* avail idx moved by more than the queue size */
+	VQ_BROKEN_AVAIL_IDX,	/* more available than the driver can have free: avail idx jumped */
 	VQ_BROKEN_HEAD,		/* avail entry >= queue size */
 	VQ_BROKEN_NEXT,		/* next >= table size */
 	VQ_BROKEN_LOOP,		/* chain longer than the queue (virtio 1.2 §2.7.5.3.1) */
@@ -50,6 +50,7 @@ enum vq_broken {
 	VQ_BROKEN_ORDER,	/* device-readable after device-writable (virtio 1.2 §2.7.4.2) */
 	VQ_BROKEN_SEGMENTS,	/* more than VQ_CHAIN_SEGS_MAX segments */
 	VQ_BROKEN_CONTENT,	/* set by the device model: what it read makes no sense (vq_dev_break()) */
+	VQ_BROKEN_COUNT,
 };
 
 struct vq_seg {
@@ -89,10 +90,13 @@ struct vq_dev {
 	uint16_t used_next;    /* where the next vq_dev_put() goes; published up to used_idx */
 	uint16_t used_idx;     /* published */
 	uint16_t used_called;  /* used idx at the last decision to call */
-	bool called_valid;
+	uint16_t skew;	       /* last_avail - used idx at the start; chains held = last_avail - used_next - skew */
+	uint16_t kick_moved;   /* last_avail when avail_event was last moved out of the driver's way */
+	bool called_valid;     /* used_called means something: a decision was made since the start */
 	bool event_idx;
 	bool indirect;
 	bool running;
+	bool kick_off; /* between vq_dev_kick_disable() and _enable() */
 	enum vq_broken broken;
 	struct vq_dev_conf conf; /* to look the ring up again when the map changes */
 };
@@ -103,20 +107,27 @@ struct vq_dev {
  */
 int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf);
 
-/* Looks the ring parts up again after its memory map changed; keeps positions. As vq_dev_start(). */
+/*
+ * Looks the ring parts up again after its memory map changed; keeps positions. Chains taken before must be put without
+ * touching their segments. 0 (also when the queue is stopped), or -EPROTO as vq_dev_start().
+ */
 int vq_dev_remap(struct vq_dev *vq);
 
-/* Forgets every pointer. last_avail stays readable (GET_VRING_BASE). */
+/*
+ * Forgets every pointer; what is put from now on goes nowhere. last_avail stays readable (GET_VRING_BASE). A broken
+ * queue stays broken.
+ */
 void vq_dev_stop(struct vq_dev *vq);
 
-/* Marks the ring as broken on behalf of the device model. */
+/* Marks the ring as broken on behalf of the device model. Chains taken before may still be put and published. */
 void vq_dev_break(struct vq_dev *vq, enum vq_broken why);
 
-/* Chains that can be taken now: 0..size, or -EPROTO. Reads the driver's avail idx. */
+/* Chains that can be taken now: 0..size (0 when stopped), or -EPROTO. Reads the driver's avail idx. */
 int vq_dev_avail(struct vq_dev *vq);
 
 /*
- * Takes the next chain. Returns 1 (chain filled in), 0 (ring empty) or -EPROTO. chain stays valid until the memory
+ * Takes the next chain. Returns 1 (chain filled in), 0 (ring empty or stopped) or -EPROTO; only the segments in use
+ * are written. The driver's avail idx is read when the chains seen last time are used up. chain stays valid until the memory
  * map changes. A taken chain is either given back with vq_dev_put() or, as the most recent ones, untaken.
  */
 int vq_dev_get(struct vq_dev *vq, struct vq_chain *chain);
@@ -133,7 +144,10 @@ void vq_dev_publish(struct vq_dev *vq);
 /* True when the driver wants a call for what was published since the last time this was asked. */
 bool vq_dev_call_needed(struct vq_dev *vq);
 
-/* Asks the driver not to kick (a hint to the driver, as the specification has it). */
+/*
+ * Asks the driver not to kick (a hint to the driver, as the specification has it). With EVENT_IDX this also keeps
+ * avail_event out of the way while vq_dev_avail() and vq_dev_get() run, so that no kick comes every 65,536 chains.
+ */
 void vq_dev_kick_disable(struct vq_dev *vq);
 
 /*

@@ -28,6 +28,7 @@ struct vq_drv {
 	bool event_idx;
 	uint16_t next_free[VQ_DRV_SIZE_MAX];
 	uint64_t cookie[VQ_DRV_SIZE_MAX]; /* of the caller, per descriptor in flight */
+	uint32_t writable[VQ_DRV_SIZE_MAX]; /* bytes the device may write, per descriptor in flight */
 	bool in_flight[VQ_DRV_SIZE_MAX];
 };
 
@@ -48,8 +49,11 @@ int vq_drv_add(struct vq_drv *vq, struct gpa addr, uint32_t len, bool device_wri
 /* True when the device asked to be notified of what was added since the last time this was asked. */
 bool vq_drv_kick_needed(struct vq_drv *vq);
 
-/* Takes back one used buffer. Returns 1 (cookie and written set), 0 (none) or -EPROTO (the device named a buffer that is
- * not its). */
+/*
+ * Takes back one used buffer. Returns 1 (cookie and written set), 0 (none; the device then interrupts for the next one) or
+ * -EPROTO (the device named a buffer that is not its, or claims to have written more than it may). After -EPROTO the
+ * queue is of no use until the device is reset.
+ */
 int vq_drv_get_used(struct vq_drv *vq, uint64_t *cookie, uint32_t *written);
 
 #endif

@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The hot path is vq_dev_get() for a chain of one descriptor, vq_dev_put() and vq_dev_publish(): a handful of loads, one
+ * translation that the map's hint answers, no calls. Everything else (longer chains, indirect tables, region
+ * boundaries, errors) is in functions of its own.
+ *
+ * A descriptor is read once into a local struct vring_desc, and only that is looked at. The words it came from may
+ * change meanwhile; that harms nobody but the driver.
+ */
+#include "vq/vq_dev.h"
+
+#include "abi/errno.h"
+#include "vq_barrier.h"
+
+/* How far behind avail_event may fall before it is moved along: rarely enough to leave the driver's cache line alone. */
+#define KICK_MOVE_EVERY 16384
+
+const char *vq_broken_name(enum vq_broken why)
+{
+	static const char *const names[VQ_BROKEN_COUNT] = {
+		[VQ_OK] = "not broken",
+		[VQ_BROKEN_ADDRESS] = "ring address outside the memory table or unaligned",
+		[VQ_BROKEN_SIZE] = "queue size is 0, not a power of two or too large",
+		[VQ_BROKEN_AVAIL_IDX] = "avail idx jumped",
+		[VQ_BROKEN_HEAD] = "avail entry names no descriptor",
+		[VQ_BROKEN_NEXT] = "next names no descriptor",
+		[VQ_BROKEN_LOOP] = "chain longer than the queue",
+		[VQ_BROKEN_INDIRECT] = "bad indirect table",
+		[VQ_BROKEN_BUFFER] = "buffer outside the memory table",
+		[VQ_BROKEN_ORDER] = "readable descriptor after a writable one",
+		[VQ_BROKEN_SEGMENTS] = "chain has too many segments",
+		[VQ_BROKEN_CONTENT] = "content makes no sense",
+	};
+
+	if ((unsigned int)why >= VQ_BROKEN_COUNT)
+		return "unknown reason";
+	return names[why];
+}
+
+static void forget_ring(struct vq_dev *vq)
+{
+	vq->desc = NULL;
+	vq->avail = NULL;
+	vq->used = NULL;
+	vq->running = false;
+	vq->avail_seen = vq->last_avail; /* sends vq_dev_get() to vq_dev_avail(), which looks at running */
+}
+
+void vq_dev_break(struct vq_dev *vq, enum vq_broken why)
+{
+	if (!vq->broken)
+		vq->broken = why;
+	vq->avail_seen = vq->last_avail; /* as in forget_ring() */
+}
+
+static int look_up_ring(struct vq_dev *vq)
+{
+	const struct vq_dev_conf *conf = &vq->conf;
+
+	vq->desc = memmap_translate(vq->map, conf->desc, vring_desc_bytes(conf->size),
+				    VRING_DESC_ALIGN);
+	vq->avail = memmap_translate(vq->map, conf->avail, vring_avail_bytes(conf->size),
+				     VRING_AVAIL_ALIGN);
+	vq->used = memmap_translate(vq->map, conf->used, vring_used_bytes(conf->size),
+				    VRING_USED_ALIGN);
+	if (vq->desc && vq->avail && vq->used)
+		return 0;
+	vq_dev_break(vq, VQ_BROKEN_ADDRESS);
+	forget_ring(vq);
+	return -EPROTO;
+}
+
+int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf)
+{
+	*vq = (struct vq_dev){
+		.map = conf->map,
+		.last_avail = conf->avail_base,
+		.avail_seen = conf->avail_base,
+		.event_idx = conf->event_idx,
+		.indirect = conf->indirect,
+		.conf = *conf,
+	};
+	if (conf->size == 0 || conf->size > VQ_DEV_SIZE_MAX || !IS_ALIGNED(conf->size, conf->size)) {
+		vq_dev_break(vq, VQ_BROKEN_SIZE);
+		return -EPROTO;
+	}
+	vq->size = (uint16_t)conf->size;
+	if (look_up_ring(vq))
+		return -EPROTO;
+	vq->used_idx = vq_load16(&vq->used->idx);
+	vq->used_next = vq->used_idx;
+	vq->used_called = vq->used_idx;
+	vq->skew = (uint16_t)(vq->last_avail - vq->used_idx);
+	vq->running = true;
+	return 0;
+}
+
+int vq_dev_remap(struct vq_dev *vq)
+{
+	if (vq->broken)
+		return -EPROTO;
+	if (!vq->running)
+		return 0;
+	return look_up_ring(vq);
+}
+
+void vq_dev_stop(struct vq_dev *vq)
+{
+	forget_ring(vq);
+}
+
+/* The driver's used_event and our avail_event lie behind the rings' entries. */
+static const le16 *used_event(const struct vq_dev *vq)
+{
+	return &vq->avail->ring[vq->size];
+}
+
+static le16 *avail_event(const struct vq_dev *vq)
+{
+	return (le16 *)(void *)&vq->used->ring[vq->size];
+}
+
+/* The event index furthest from being passed by the driver: just behind where it is. */
+static void move_avail_event(struct vq_dev *vq)
+{
+	vq->kick_moved = vq->last_avail;
+	vq_store16(avail_event(vq), (uint16_t)(vq->last_avail - 1));
+}
+
+int vq_dev_avail(struct vq_dev *vq)
+{
+	uint16_t idx;
+	uint16_t held;
+	uint16_t num;
+
+	if (vq_unlikely(vq->broken || !vq->running))
+		return vq->broken ? -EPROTO : 0;
+	idx = vq_observe_idx(&vq->avail->idx);
+	num = (uint16_t)(idx - vq->last_avail);
+	if (num == 0) {
+		vq->avail_seen = idx;
+		return 0;
+	}
+	/* A driver has at most size chains outstanding; without this a device model's tables of them could run over. */
+	held = (uint16_t)(vq->last_avail - vq->used_next - vq->skew);
+	if (vq_unlikely((uint32_t)num + held > vq->size)) {
+		vq_dev_break(vq, VQ_BROKEN_AVAIL_IDX);
+		return -EPROTO;
+	}
+	vq->avail_seen = idx;
+	if (vq->kick_off && vq->event_idx &&
+	    (uint16_t)(vq->last_avail - vq->kick_moved) >= KICK_MOVE_EVERY)
+		move_avail_event(vq);
+	return num;
+}
+
+static inline struct vring_desc desc_snapshot(const struct vring_desc *desc)
+{
+	uint64_t rest = vq_load64((const le64 *)(const void *)&desc->len);
+
+	return (struct vring_desc){
+		.addr = vq_load64(&desc->addr),
+		.len = (uint32_t)rest,
+		.flags = (uint16_t)(rest >> 32),
+		.next = (uint16_t)(rest >> 48),
+	};
+}
+
+/* State of one walk through a chain. */
+struct walk {
+	struct vq_dev *vq;
+	struct vq_chain *chain;
+	unsigned int steps;  /* descriptors so far */
+	bool writable_seen;
+};
+
+static uint32_t add_saturated(uint32_t a, uint32_t b)
+{
+	return a > UINT32_MAX - b ? UINT32_MAX : a + b;
+}
+
+/* Adds one descriptor's buffer to the chain. */
+static enum vq_broken add_buffer(struct walk *w, const struct vring_desc *desc)
+{
+	struct vq_chain *chain = w->chain;
+	unsigned int segs = chain->num_out + chain->num_in;
+	unsigned int first = segs;
+	struct gpa addr = gpa(desc->addr);
+	uint32_t left = desc->len;
+
+	if (desc->flags & VRING_DESC_F_WRITE)
+		w->writable_seen = true;
+	else if (w->writable_seen)
+		return VQ_BROKEN_ORDER;
+
+	while (left > 0) {
+		uint64_t got;
+		uint8_t *p = memmap_translate_some(w->vq->map, addr, left, &got);
+
+		if (!p)
+			return VQ_BROKEN_BUFFER;
+		if (segs == VQ_CHAIN_SEGS_MAX)
+			return VQ_BROKEN_SEGMENTS;
+		chain->segs[segs].base = p;
+		chain->segs[segs].len = (uint32_t)got;
+		segs++;
+		left -= (uint32_t)got;
+		addr.v += got; /* cannot wrap: no region reaches the end of the address space */
+	}
+	if (w->writable_seen) {
+		chain->num_in = (uint16_t)(chain->num_in + segs - first);
+		chain->in_bytes = add_saturated(chain->in_bytes, desc->len);
+	} else {
+		chain->num_out = (uint16_t)segs;
+		chain->out_bytes = add_saturated(chain->out_bytes, desc->len);
+	}
+	return VQ_OK;
+}
+
+/*
+ * Reads entry i of the indirect table at addr. Neither the table nor an entry needs to be aligned or to lie in one
+ * region.
+ */
+static bool indirect_snapshot(struct vq_dev *vq, struct gpa addr, unsigned int i,
+			      struct vring_desc *desc)
+{
+	return memmap_read(vq->map, gpa(addr.v + 16ull * i), desc, sizeof(*desc));
+}
+
+static enum vq_broken walk_indirect(struct walk *w, const struct vring_desc *table)
+{
+	uint32_t num = table->len / sizeof(struct vring_desc);
+	struct gpa addr = gpa(table->addr);
+	struct vring_desc desc;
+	uint32_t i = 0;
+
+	/* virtio 1.2 §2.7.5.3.1, §2.7.5.3.2; the write flag of this descriptor is to be ignored. */
+	if (!w->vq->indirect || (table->flags & VRING_DESC_F_NEXT) || num == 0 ||
+	    table->len % sizeof(struct vring_desc))
+		return VQ_BROKEN_INDIRECT;
+	if (table->len > UINT64_MAX - addr.v)
+		return VQ_BROKEN_BUFFER;
+
+	for (;;) {
+		enum vq_broken why;
+
+		if (w->steps++ == w->vq->size)
+			return VQ_BROKEN_LOOP;
+		if (!indirect_snapshot(w->vq, addr, i, &desc))
+			return VQ_BROKEN_BUFFER;
+		if (desc.flags & VRING_DESC_F_INDIRECT)
+			return VQ_BROKEN_INDIRECT;
+		why = add_buffer(w, &desc);
+		if (why || !(desc.flags & VRING_DESC_F_NEXT))
+			return why;
+		if (desc.next >= num)
+			return VQ_BROKEN_NEXT;
+		i = desc.next;
+	}
+}
+
+/* Any chain, from its first descriptor on. */
+static enum vq_broken walk_chain(struct vq_dev *vq, struct vq_chain *chain, struct vring_desc desc)
+{
+	struct walk w = { .vq = vq, .chain = chain };
+
+	chain->num_out = 0;
+	chain->num_in = 0;
+	chain->out_bytes = 0;
+	chain->in_bytes = 0;
+	for (;;) {
+		enum vq_broken why;
+
+		/* Ordinary descriptors may come before the one that names the table (virtio 1.2 §2.7.5.3.2). */
+		if (desc.flags & VRING_DESC_F_INDIRECT)
+			return walk_indirect(&w, &desc);
+		if (w.steps++ == vq->size)
+			return VQ_BROKEN_LOOP;
+		why = add_buffer(&w, &desc);
+		if (why || !(desc.flags & VRING_DESC_F_NEXT))
+			return why;
+		if (desc.next >= vq->size)
+			return VQ_BROKEN_NEXT;
+		desc = desc_snapshot(&vq->desc[desc.next]);
+	}
+}
+
+/* A chain of one descriptor whose buffer lies in one region. False: walk_chain() has to look at it. */
+static inline bool get_single(struct vq_dev *vq, struct vq_chain *chain, const struct vring_desc *desc)
+{
+	uint16_t in = (desc->flags & VRING_DESC_F_WRITE) != 0;
+	uint64_t got;
+	uint8_t *p;
+
+	if (desc->flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT))
+		return false;
+	p = memmap_translate_some(vq->map, gpa(desc->addr), desc->len, &got);
+	if (vq_unlikely(!p || got != desc->len))
+		return false;
+	chain->num_out = !in;
+	chain->num_in = in;
+	chain->out_bytes = in ? 0 : desc->len;
+	chain->in_bytes = in ? desc->len : 0;
+	chain->segs[0].base = p;
+	chain->segs[0].len = desc->len;
+	return true;
+}
+
+int vq_dev_get(struct vq_dev *vq, struct vq_chain *chain)
+{
+	struct vring_desc desc;
+	uint16_t head;
+
+	if (vq->last_avail == vq->avail_seen) {
+		int num = vq_dev_avail(vq);
+
+		if (num <= 0)
+			return num;
+	}
+	head = vq_load16(&vq->avail->ring[vq->last_avail & (vq->size - 1u)]);
+	if (vq_unlikely(head >= vq->size)) {
+		vq_dev_break(vq, VQ_BROKEN_HEAD);
+		return -EPROTO;
+	}
+	chain->head = head;
+	desc = desc_snapshot(&vq->desc[head]);
+	if (!get_single(vq, chain, &desc)) {
+		enum vq_broken why = walk_chain(vq, chain, desc);
+
+		if (vq_unlikely(why)) {
+			vq_dev_break(vq, why);
+			return -EPROTO;
+		}
+	}
+	vq->last_avail++;
+	return 1;
+}
+
+void vq_dev_unget(struct vq_dev *vq, unsigned int n)
+{
+	vq->last_avail = (uint16_t)(vq->last_avail - n);
+	if (vq->broken || !vq->running)
+		vq->avail_seen = vq->last_avail; /* as in forget_ring() */
+}
+
+void vq_dev_put(struct vq_dev *vq, uint16_t head, uint32_t written)
+{
+	struct vring_used_elem *elem;
+
+	if (vq_unlikely(!vq->used))
+		return;
+	elem = &vq->used->ring[vq->used_next & (vq->size - 1u)];
+	vq_store32(&elem->id, head);
+	vq_store32(&elem->len, written);
+	vq->used_next++;
+}
+
+void vq_dev_publish(struct vq_dev *vq)
+{
+	if (vq->used_next == vq->used_idx || vq_unlikely(!vq->used))
+		return;
+	vq->used_idx = vq->used_next;
+	vq_publish_idx(&vq->used->idx, vq->used_idx);
+}
+
+bool vq_dev_call_needed(struct vq_dev *vq)
+{
+	uint16_t old = vq->used_called;
+	bool first = !vq->called_valid;
+
+	if (vq_unlikely(!vq->used))
+		return false;
+	if (old == vq->used_idx)
+		return false;
+	vq->used_called = vq->used_idx;
+	vq->called_valid = true;
+
+	vq_mb_idx_before_event();
+	if (!vq->event_idx)
+		return !(vq_load16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+	return first || vring_need_event(vq_load16(used_event(vq)), vq->used_idx, old);
+}
+
+void vq_dev_kick_disable(struct vq_dev *vq)
+{
+	vq->kick_off = true;
+	if (!vq->used)
+		return;
+	if (vq->event_idx)
+		move_avail_event(vq);
+	else
+		vq_store16(&vq->used->flags, VRING_USED_F_NO_NOTIFY);
+}
+
+bool vq_dev_kick_enable(struct vq_dev *vq)
+{
+	vq->kick_off = false;
+	if (!vq->used || vq->broken)
+		return false;
+	if (vq->event_idx)
+		vq_store16(avail_event(vq), vq->last_avail);
+	else
+		vq_store16(&vq->used->flags, 0);
+	vq_mb_event_before_idx();
+	return vq_dev_avail(vq) != 0;
+}
+
+/* Copies at most len bytes from offset on between flat memory and num segments; to_segs says which way. */
+static uint32_t copy_segs(const struct vq_seg *seg, unsigned int num, uint32_t offset, uint8_t *flat,
+			  uint32_t len, bool to_segs)
+{
+	uint32_t done = 0;
+
+	for (unsigned int i = 0; i < num && done < len; i++) {
+		uint32_t n = seg[i].len;
+
+		if (offset >= n) {
+			offset -= n;
+			continue;
+		}
+		n -= offset;
+		if (n > len - done)
+			n = len - done;
+		if (to_segs)
+			__builtin_memcpy(seg[i].base + offset, flat + done, n);
+		else
+			__builtin_memcpy(flat + done, seg[i].base + offset, n);
+		done += n;
+		offset = 0;
+	}
+	return done;
+}
+
+uint32_t vq_chain_read(const struct vq_chain *chain, uint32_t offset, void *dst, uint32_t len)
+{
+	return copy_segs(chain->segs, chain->num_out, offset, dst, len, false);
+}
+
+uint32_t vq_chain_write(struct vq_chain *chain, uint32_t offset, const void *src, uint32_t len)
+{
+	/* Only read from: the cast is for the shared copy loop. */
+	uint8_t *from = (uint8_t *)(uintptr_t)src;
+
+	return copy_segs(&chain->segs[chain->num_out], chain->num_in, offset, from, len, true);
+}
