@@ -14,6 +14,7 @@
 #define MACHINE_SERIAL_IRQ  4
 
 /* CPUID signature leaf of vvu-vmm's guests ("VvuVvuVvu" in EBX, ECX, EDX), and the TSC leaf: EAX = kHz. */
+#define MACHINE_CPUID_SIGNATURE	     "VvuVvuVvu\0\0"
 #define MACHINE_CPUID_SIGNATURE_LEAF 0x40000000u
 #define MACHINE_CPUID_TSC_KHZ_LEAF   0x40000010u
 
@@ -35,6 +36,10 @@
 /* RAM below, devices above: 32-bit BARs and the local APIC page live in the hole. */
 #define MACHINE_MMIO32_BASE 0xc0000000u
 #define MACHINE_MMIO32_END  0xfec00000u
+/*
+ * RAM behind the image is all zero when the guest starts, also after a restart: a guest need not touch memory to know
+ * what is in it. Boot information and command line lie below 1 MiB.
+ */
 #define MACHINE_RAM_HIGH_BASE 0x100000000ull
 
 /*

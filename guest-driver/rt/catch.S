@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Ring 3's end of a CPU exception. Ring 0 has copied the registers to rt_fault_info and entered rt_fault_entry on a stack of
+ * its own. Within rt_catch() execution goes on there, as if fn had returned.
+ */
+#include "ring0.h"
+
+	.text
+	.globl rt_fault_entry
+rt_fault_entry:
+	cld
+	call rt_fault_main
+	ud2
+
+/* int rt_catch_call(fn, arg): calls fn(arg); -1, or the vector given to rt_catch_resume(). */
+	.globl rt_catch_call
+rt_catch_call:
+	pushq %rbx
+	pushq %rbp
+	pushq %r12
+	pushq %r13
+	pushq %r14
+	pushq %r15
+	subq $8, %rsp
+	stmxcsr 4(%rsp)
+	fnstcw (%rsp)
+	movq %rsp, catch_rsp
+	movq %rdi, %rax
+	movq %rsi, %rdi
+	call *%rax
+	movl $-1, %eax
+1:	addq $8, %rsp
+	popq %r15
+	popq %r14
+	popq %r13
+	popq %r12
+	popq %rbp
+	popq %rbx
+	ret
+
+	.globl rt_catch_resume
+rt_catch_resume:
+	movl %edi, %eax
+	movq catch_rsp, %rsp
+	fnclex
+	fninit
+	fldcw (%rsp)
+	ldmxcsr 4(%rsp)
+	jmp 1b
+
+	.bss
+	.p2align 3
+catch_rsp:
+	.skip 8
+
+	.section .note.GNU-stack, "", @progbits

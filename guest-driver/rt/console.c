@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Console on COM1. Each access is an exit to the VMM, so under vvu-vmm, whose UART takes bytes as
+ * fast as they come, the line status is never asked; elsewhere it is asked once for each FIFO's
+ * worth (16550: 16 bytes).
+ */
+#include "internal.h"
+
+#include "io.h"
+
+#define UART_LSR      (MACHINE_SERIAL_PORT + 5)
+#define UART_LSR_THRE 0x20
+#define UART_FIFO     16
+#define UART_POLLS    10000 /* then the UART is not there */
+
+static enum gd_log_level log_level = GD_LOG_INFO;
+
+static void uart_wait(void)
+{
+	for (int i = 0; i < UART_POLLS; i++)
+		if (io_in8(UART_LSR) & UART_LSR_THRE)
+			return;
+}
+
+static void uart_write(const char *s, size_t len)
+{
+	bool poll = !rt_is_vvu_machine();
+
+	while (len) {
+		size_t n = len < UART_FIFO ? len : UART_FIFO;
+
+		if (poll)
+			uart_wait();
+		len -= n;
+		__asm__ volatile("rep outsb"
+				 : "+S"(s), "+c"(n)
+				 : "d"(MACHINE_SERIAL_PORT)
+				 : "memory");
+	}
+}
+
+/* Writes text with CR before each LF. */
+static void console_write(const char *s)
+{
+	while (*s) {
+		size_t n = 0;
+
+		while (s[n] && s[n] != '\n')
+			n++;
+		uart_write(s, n);
+		s += n;
+		if (*s == '\n') {
+			uart_write("\r\n", 2);
+			s++;
+		}
+	}
+}
+
+static void vprint(const char *prefix, const char *fmt, va_list ap, const char *suffix)
+{
+	char line[512];
+
+	console_write(prefix);
+	rt_vsnprintf(line, sizeof(line), fmt, ap);
+	console_write(line);
+	console_write(suffix);
+}
+
+static void vlog(enum gd_log_level level, const char *fmt, va_list ap)
+{
+	static const char *const names[] = {
+		[GD_LOG_ERROR] = "error: ",
+		[GD_LOG_WARN] = "warning: ",
+		[GD_LOG_INFO] = "info: ",
+		[GD_LOG_DEBUG] = "debug: ",
+	};
+
+	if (level <= log_level && level < ARRAY_LEN(names))
+		vprint(names[level], fmt, ap, "\n");
+}
+
+void rt_set_log_level(enum gd_log_level level)
+{
+	log_level = level;
+}
+
+void rt_log(enum gd_log_level level, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vlog(level, fmt, ap);
+	va_end(ap);
+}
+
+void console_vlog(void *ctx, enum gd_log_level level, const char *fmt, va_list ap)
+{
+	vlog(level, fmt, ap);
+}
+
+void rt_printf(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vprint("", fmt, ap, "");
+	va_end(ap);
+}
+
+void rt_panic(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vprint("panic: ", fmt, ap, "\n");
+	va_end(ap);
+	rt_exit(RT_EXIT_PANIC);
+}

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The C part of ring 0: what must be set up once, faults, and the calls of ring 3.
+ *
+ * It is small and plain on purpose. Some hosts emulate ring 0 an instruction at a time (a million
+ * or two a second) and know no SSE there; so nothing here computes what ring 3 could compute. Ring
+ * 3's requests are checked so far that a bug of its cannot touch ring 0's memory by way of the page
+ * tables.
+ */
+#include "ring0.h"
+
+#include <stdbool.h>
+
+#include "abi/machine.h"
+#include "abi/errno.h"
+
+#define PTE_PRESENT  0x1ull
+#define PTE_TABLE    0x67ull		   /* present, writable, user, accessed, dirty */
+#define PTE_RING3    0x80000000000000e7ull /* as PTE_TABLE, 2 MiB, no execution */
+#define PTE_UNCACHED 0x18ull
+#define PTE_ADDR     0x000ffffffffff000ull
+
+/* Tables for windows: one page per GiB, and a few above. Whatever lies before RING0_END is ring
+ * 0's. */
+#define POOL_PAGES 192
+
+#define LAPIC_SVR	 0x0f0
+#define LAPIC_ID	 0x020
+#define LAPIC_ICR_LO	 0x300
+#define LAPIC_ICR_HI	 0x310
+#define LAPIC_TIMER	 0x320
+#define LAPIC_TIMER_INIT 0x380
+#define LAPIC_TIMER_CUR	 0x390
+#define LAPIC_TIMER_DIV	 0x3e0
+#define LAPIC_LVT_MASKED 0x10000u
+#define LAPIC_TIMER_TSC	 0x40000u /* TSC-deadline mode */
+#define LAPIC_DIV_1	 0xbu
+
+#define MSR_TSC_DEADLINE 0x6e0
+#define MSR_KVMCLOCK	 0x4b564d01
+
+#define CPUID1_ECX_TSC_DEADLINE BIT_U32(24)
+#define CPUID1_ECX_XSAVE	BIT_U32(26)
+#define CPUID1_ECX_HYPERVISOR	BIT_U32(31)
+#define XCR0_WANTED		0xe7 /* x87, SSE, AVX, AVX-512 */
+#define CR4_OSXSAVE		BIT_ULL(18)
+
+struct tss {
+	uint32_t reserved0;
+	uint64_t rsp0;
+	uint64_t rsp1, rsp2, reserved1;
+	uint64_t ist[7];
+	uint64_t reserved2;
+	uint16_t reserved3;
+	uint16_t iomap;
+} ABI_PACKED;
+ABI_SIZE(struct tss, 104);
+
+/* The CPU's I/O bitmap follows its TSS: all zero, so that ring 3 may use every port, ended by a
+ * byte of ones. */
+struct tss_block {
+	struct tss tss;
+	uint8_t io_bitmap[8192];
+	uint8_t end;
+} ABI_PACKED;
+
+extern uint64_t ring0_pml4[512];
+extern uint64_t ring0_tss_descriptor[2];
+extern char ring0_stack_top[], ring0_ist_top[], rt_image_end[];
+
+static struct tss_block boot_tss;
+static uint64_t pool[POOL_PAGES][512] __attribute__((aligned(4096)));
+static unsigned int pool_used;
+static bool timer_tsc_deadline;
+static uint32_t timer_rate; /* apic ticks per 2^20 tsc cycles */
+
+void ring0_main(const struct pvh_start_info *info);
+uint64_t ring0_call(unsigned int fn, uint64_t a, uint64_t b, uint64_t c);
+void ring0_fault(const struct rt_regs *regs, uint64_t cr2);
+void ring0_timer_arm(uint64_t deadline);
+
+static inline void out8(uint16_t port, uint8_t v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static inline uint32_t lapic_read(unsigned int reg)
+{
+	return *(volatile uint32_t *)(LAPIC_VA + reg);
+}
+
+static inline void lapic_write(unsigned int reg, uint32_t v)
+{
+	*(volatile uint32_t *)(LAPIC_VA + reg) = v;
+}
+
+static inline void wrmsr(uint32_t msr, uint64_t v)
+{
+	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)));
+}
+
+static inline uint64_t rdtsc(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
+static inline void cpuid(uint32_t leaf, uint32_t *r)
+{
+	__asm__ volatile("cpuid"
+			 : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
+			 : "a"(leaf), "c"(0));
+}
+
+/* For what ring 3 can no longer report: one line, then power off. */
+static _Noreturn void ring0_die(const char *why)
+{
+	while (*why)
+		out8(MACHINE_SERIAL_PORT, (uint8_t)*why++);
+	out8(MACHINE_EXIT_PORT, 0xfe);
+	out8(MACHINE_EXIT_REBOOT_PORT, 0xfe);
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+/* The table below entry, made when it is not there yet. NULL: the pool is empty. */
+static uint64_t *next_table(uint64_t *entry)
+{
+	if (!(*entry & PTE_PRESENT)) {
+		if (pool_used == POOL_PAGES)
+			return NULL;
+		*entry = (uintptr_t)pool[pool_used++] | PTE_TABLE;
+	}
+	return (uint64_t *)(*entry & PTE_ADDR);
+}
+
+/* The page directory for va and how many of its entries are left from there. */
+static uint64_t *directory(uint64_t va, uint64_t *room)
+{
+	uint64_t *pdpt = next_table(&ring0_pml4[va >> 39]);
+	uint64_t *pd = pdpt ? next_table(&pdpt[va >> 30 & 511]) : NULL;
+
+	*room = 512 - (va >> 21 & 511);
+	return pd ? &pd[va >> 21 & 511] : NULL;
+}
+
+static bool range_ok(uint64_t va, uint64_t num)
+{
+	uint64_t end = va + num * PAGE_2M;
+
+	if (!IS_ALIGNED(va, PAGE_2M) || num > WINDOW_VA_END / PAGE_2M || va < 2 * PAGE_2M)
+		return false;
+	return end <= BIT_ULL(32) || (va >= WINDOW_VA_BASE && end <= WINDOW_VA_END);
+}
+
+static int64_t map(uint64_t va, uint64_t pa, uint64_t num)
+{
+	uint64_t flags = pa & RING0_MAP_UNCACHED ? PTE_RING3 | PTE_UNCACHED : PTE_RING3;
+	uint64_t room, i;
+	uint64_t *pd;
+
+	pa &= ~(uint64_t)RING0_MAP_MASK;
+	if (!range_ok(va, num) || !IS_ALIGNED(pa, PAGE_2M) || pa < 2 * PAGE_2M ||
+	    pa + num * PAGE_2M > PTE_ADDR)
+		return -EINVAL;
+	if (pa <= LAPIC_PA && pa + num * PAGE_2M > LAPIC_PA)
+		return -EPERM;
+	while (num) {
+		pd = directory(va, &room);
+		if (!pd)
+			return -ENOMEM;
+		if (room > num)
+			room = num;
+		for (i = 0; i < room; i++, pa += PAGE_2M)
+			pd[i] = pa | flags;
+		va += room * PAGE_2M;
+		num -= room;
+	}
+	return 0;
+}
+
+static int64_t unmap(uint64_t va, uint64_t num)
+{
+	uint64_t room, n, cr3;
+	uint64_t *pd;
+
+	if (!range_ok(va, num))
+		return -EINVAL;
+	for (; num; va += room * PAGE_2M, num -= room) {
+		pd = directory(va, &room);
+		if (!pd)
+			return -ENOMEM;
+		if (room > num)
+			room = num;
+		n = room;
+		__asm__ volatile("rep stosq" : "+D"(pd), "+c"(n) : "a"(0ull) : "memory");
+	}
+	__asm__ volatile("mov %%cr3, %0; mov %0, %%cr3" : "=r"(cr3) : : "memory");
+	return 0;
+}
+
+/* One interrupt at tsc deadline, also when that is past. */
+void ring0_timer_arm(uint64_t deadline)
+{
+	uint64_t now, ticks;
+
+	if (timer_tsc_deadline) {
+		wrmsr(MSR_TSC_DEADLINE, deadline);
+		return;
+	}
+	now = rdtsc();
+	ticks = deadline > now ? deadline - now : 1;
+	ticks = ticks >> 44 ? UINT32_MAX : ticks * timer_rate >> 20;
+	if (ticks > UINT32_MAX)
+		ticks = UINT32_MAX;
+	lapic_write(LAPIC_TIMER_INIT, ticks ? (uint32_t)ticks : 1);
+}
+
+static _Noreturn void triple_fault(void)
+{
+	static const uint8_t no_idt[10];
+
+	__asm__ volatile("lidt %0; ud2" : : "m"(no_idt));
+	__builtin_unreachable();
+}
+
+static void cpu_start(uint64_t apic_id, uint64_t icr)
+{
+	lapic_write(LAPIC_ICR_HI, (uint32_t)apic_id << 24);
+	lapic_write(LAPIC_ICR_LO, (uint32_t)icr);
+}
+
+uint64_t ring0_call(unsigned int fn, uint64_t a, uint64_t b, uint64_t c)
+{
+	switch (fn) {
+	case RING0_MAP:
+		return (uint64_t)map(a, b, c);
+	case RING0_UNMAP:
+		return (uint64_t)unmap(a, b);
+	case RING0_XSETBV:
+		__asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)a), "d"((uint32_t)(a >> 32)));
+		return 0;
+	case RING0_KVMCLOCK:
+		wrmsr(MSR_KVMCLOCK, a);
+		return 0;
+	case RING0_TIMER_RATE:
+		timer_rate = (uint32_t)a;
+		lapic_write(LAPIC_TIMER_INIT, 0);
+		lapic_write(LAPIC_TIMER, VECTOR_TIMER);
+		return 0;
+	case RING0_TIMER_COUNT:
+		if (a)
+			lapic_write(LAPIC_TIMER_INIT, (uint32_t)a);
+		return lapic_read(LAPIC_TIMER_CUR);
+	case RING0_CPU_START:
+		cpu_start(a, b);
+		return 0;
+	case RING0_RESET:
+		triple_fault();
+	default:
+		return (uint64_t)-ENOSYS;
+	}
+}
+
+/* Hands an exception to rt_fault_entry in ring 3, which prints it or goes on at rt_catch(). */
+void ring0_fault(const struct rt_regs *regs, uint64_t cr2)
+{
+	const uint64_t *from = (const uint64_t *)regs;
+	uint64_t *to = (uint64_t *)&rt_fault_info.regs;
+	unsigned int i;
+
+	if (rt_fault_info.busy)
+		ring0_die("panic: exception while handling an exception\r\n");
+	rt_fault_info.busy = 1;
+	for (i = 0; i < sizeof(*regs) / 8; i++)
+		to[i] = from[i];
+	rt_fault_info.cr2 = cr2;
+}
+
+static void copy_boot_info(const struct pvh_start_info *info)
+{
+	const struct pvh_memmap_entry *map_at = (const void *)info->memmap_paddr;
+	const uint64_t *from = (const uint64_t *)map_at;
+	uint64_t *to = (uint64_t *)rt_boot.memmap;
+	const char *cmdline = (const void *)info->cmdline_paddr;
+	unsigned int i;
+
+	if ((uintptr_t)info >= RING0_END || info->magic != PVH_START_MAGIC)
+		ring0_die("panic: no PVH boot information\r\n");
+	if (info->version < 1 || !map_at || info->memmap_paddr >= RING0_END)
+		ring0_die("panic: PVH boot information has no memory map\r\n");
+	if (info->cmdline_paddr >= RING0_END)
+		ring0_die("panic: the command line is above 2 MiB\r\n");
+	rt_boot.memmap_num =
+		info->memmap_entries < RT_MEMMAP_MAX ? info->memmap_entries : RT_MEMMAP_MAX;
+	for (i = 0; i < rt_boot.memmap_num * sizeof(*map_at) / 8; i++)
+		to[i] = from[i];
+	for (i = 0; cmdline && cmdline[i] && i < RT_CMDLINE_MAX - 1; i++)
+		rt_boot.cmdline[i] = cmdline[i];
+}
+
+static void read_cpuid(void)
+{
+	uint32_t r[4];
+
+	cpuid(0, r);
+	rt_boot.cpuid_max = r[0];
+	cpuid(1, r);
+	rt_boot.cpuid1_ecx = r[2];
+	rt_boot.cpuid1_edx = r[3];
+	if (rt_boot.cpuid_max >= 0x15) {
+		cpuid(0x15, r);
+		rt_boot.crystal[0] = r[0];
+		rt_boot.crystal[1] = r[1];
+		rt_boot.crystal[2] = r[2];
+	}
+	if (rt_boot.cpuid1_ecx & CPUID1_ECX_XSAVE) {
+		cpuid(0xd, r);
+		rt_boot.xcr0_supported = r[0] & XCR0_WANTED;
+	}
+	if (!(rt_boot.cpuid1_ecx & CPUID1_ECX_HYPERVISOR))
+		return;
+	cpuid(MACHINE_CPUID_SIGNATURE_LEAF, r);
+	rt_boot.hv_max = r[0];
+	rt_boot.hv_signature[0] = r[1];
+	rt_boot.hv_signature[1] = r[2];
+	rt_boot.hv_signature[2] = r[3];
+	cpuid(MACHINE_CPUID_SIGNATURE_LEAF + 1, r);
+	rt_boot.hv_features = r[0];
+	if (rt_boot.hv_max < MACHINE_CPUID_TSC_KHZ_LEAF)
+		return;
+	cpuid(MACHINE_CPUID_TSC_KHZ_LEAF, r);
+	rt_boot.hv_tsc_khz = r[0];
+	rt_boot.hv_apic_khz = r[1];
+}
+
+static void set_tss(struct tss_block *block, uint64_t *descriptor, char *stack, char *ist)
+{
+	uint64_t base = (uintptr_t)block;
+
+	block->tss.rsp0 = (uintptr_t)stack;
+	block->tss.ist[0] = (uintptr_t)ist;
+	block->tss.iomap = sizeof(struct tss);
+	block->end = 0xff;
+	descriptor[0] =
+		(sizeof(*block) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 | (base >> 24) << 56;
+	descriptor[1] = 0;
+	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
+}
+
+static void set_lapic(void)
+{
+	rt_boot.apic_id = lapic_read(LAPIC_ID) >> 24;
+	lapic_write(LAPIC_SVR, 0x100 | VECTOR_SPURIOUS);
+	if (rt_boot.cpuid1_ecx & CPUID1_ECX_TSC_DEADLINE) {
+		timer_tsc_deadline = true;
+		lapic_write(LAPIC_TIMER, LAPIC_TIMER_TSC | VECTOR_TIMER);
+	} else {
+		lapic_write(LAPIC_TIMER_DIV, LAPIC_DIV_1);
+		lapic_write(LAPIC_TIMER, LAPIC_LVT_MASKED | VECTOR_TIMER);
+	}
+}
+
+/* First and last C code of the boot CPU in ring 0; ring 3 follows. */
+void ring0_main(const struct pvh_start_info *info)
+{
+	uint64_t end = ALIGN_UP((uintptr_t)rt_image_end, (uintptr_t)PAGE_2M) + 4ull * PAGE_2M;
+	uint64_t cr4;
+
+	if (map(2ull * PAGE_2M, 2ull * PAGE_2M, end / PAGE_2M - 2))
+		ring0_die("panic: cannot map the image\r\n");
+	rt_boot.mapped_end = end;
+	copy_boot_info(info);
+	set_tss(&boot_tss, ring0_tss_descriptor, ring0_stack_top, ring0_ist_top);
+	read_cpuid();
+	if (rt_boot.cpuid1_ecx & CPUID1_ECX_XSAVE) {
+		__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+		__asm__ volatile("mov %0, %%cr4" : : "r"(cr4 | CR4_OSXSAVE));
+	}
+	set_lapic();
+}
