@@ -69,8 +69,6 @@ if [ -e /sys/class/net/eth0 ]; then
 	esac
 fi
 mkfifo /tmp/never
-exec <>"/dev/$agent" >&0
-stty -F "/dev/$agent" raw -echo 115200
 execute() {
 	# The status travels beside the output, in a file, since a pipeline has only the last one's.
 	{ sh -c "$(echo "$2" | base64 -d)" 2>&1 </tmp/never 3>&-; echo $? >"/tmp/status.$1"; } 3<>/tmp/never |
@@ -78,10 +76,16 @@ execute() {
 	echo "$1!$(cat "/tmp/status.$1")"
 	rm -f "/tmp/status.$1"
 }
-echo "ready $name $(cat /sys/class/net/eth0/address 2>/dev/null)"
-while read -r id command; do
-	[ -z "$command" ] || execute "$id" "$command" &
-done
+# The shell's `read` forgets half a line when SIGCHLD interrupts it. So the shell that reads has no children that
+# end behind its back: commands are grandchildren, and it is not process 1, to which orphans fall.
+(
+	exec <>"/dev/$agent" >&0
+	stty -F "/dev/$agent" raw -echo 115200
+	echo "ready $name $(cat /sys/class/net/eth0/address 2>/dev/null)"
+	while read -r id command; do
+		[ -z "$command" ] || (execute "$id" "$command" &)
+	done
+)
 echo "agent line closed"
 poweroff -f
 """

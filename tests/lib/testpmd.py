@@ -109,7 +109,8 @@ class Testpmd:
             argv += ["--vdev", port.front_end(i) if role == "front-end" else port.back_end(i)]
         mbufs = 16384 if memory >= 256 else 8192
         argv += ["--", "-i", "--nb-cores=1", f"--forward-mode={forward}",
-                 f"--total-num-mbufs={mbufs}", "--rxd=1024", "--txd=1024", "--no-lsc-interrupt"]
+                 f"--total-num-mbufs={mbufs}", "--rxd=1024", "--txd=1024",
+                 "--no-lsc-interrupt", "--disable-link-check"]
         if forward in ("flowgen", "txonly"):
             argv.append(f"--txpkts={frame}")
         argv += [f"--eth-peer={i},{mac}" for i, mac in enumerate(peers)]

@@ -85,7 +85,8 @@ def transfer(sender, receiver, address, mib=64, timeout=600, note=lambda text: N
     sender.run(f"dd if=/dev/urandom of=/tmp/out bs=65536 count={mib * 16} 2>/dev/null", timeout)
     sent_hash = _hash(sender, "/tmp/out")
     listener = receiver.begin(f"rm -f /tmp/in; nc -l -p {PORT} >/tmp/in")
-    receiver.run(f"until grep -q ':{PORT:04X} 00000000:0000 0A' /proc/net/tcp; do usleep 10000; done")
+    receiver.run(f"until grep -q ':{PORT:04X} 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; "
+                 "do usleep 10000; done")
     note(f"{sender.name} -> {receiver.name}: sending {mib} MiB")
     times = sender.run("read a _ </proc/uptime; "
                        f"nc {address} {PORT} </tmp/out || exit 1; "

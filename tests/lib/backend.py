@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+What stands between front-ends, in three kinds with one interface:
+
+  vm       vvu-proxy and a back-end VM: vvu-vmm running the appliance (what the project is about)
+  host     vvu-backend: the same device logic as a host process
+  testpmd  DPDK's testpmd with vhost ports, forwarding between pairs of ports: the peer to compare with
+
+    with procs.Session("x") as s:
+        path = backend.start(s, "vm", 2)
+        path.wait_up()
+        path.socket(0), path.socket(1)
+"""
+
+import re
+import time
+
+from . import paths, procs, testpmd
+from .procs import Failure
+
+KINDS = ("vm", "host", "testpmd")
+
+
+class Path:
+    """Base of the three kinds."""
+
+    def __init__(self, session, kind, count, modes=None):
+        self.session = session
+        self.kind = kind
+        self.count = count
+        self.modes = modes or ["server"] * count
+        self.boot_ms = None
+
+    def name(self, index):
+        """Name of a port."""
+        return f"p{index}"
+
+    def socket(self, index):
+        """Path of a port's vhost-user socket."""
+        return str(self.session.dir / f"p{index}.sock")
+
+    def control(self, program):
+        """Path of a program's control socket."""
+        return self.session.dir / f"{program}.ctl"
+
+    def status(self, program):
+        """A program's answer to the status command."""
+        return procs.control(self.control(program), {"cmd": "status"})
+
+    def _port_args(self):
+        args = []
+        for i in range(self.count):
+            mode = "" if self.modes[i] == "server" else f",mode={self.modes[i]}"
+            args += ["--port", f"{self.name(i)}={self.socket(i)}{mode}"]
+        return args
+
+
+class VmPath(Path):
+    """Proxy and back-end VM."""
+
+    def __init__(self, session, count, app=("switch",), modes=None, memory="32M", cpus=1,
+                 cpu=None, shm=None, hold=None):
+        super().__init__(session, "vm", count, modes)
+        self.app = list(app)
+        self.memory = memory
+        self.cpus = cpus
+        self.cpu = cpu
+        self.shm = shm
+        self.hold = hold
+        self.link = session.dir / "link"
+        self.proxy = None
+        self.vmm = None
+        self.start_proxy()
+        self.start_vmm()
+
+    def start_proxy(self):
+        """Start vvu-proxy and wait until it serves."""
+        argv = [paths.program("vvu-proxy"), "--link", self.link, "--control", self.control("proxy")]
+        args = self._port_args()
+        if self.hold is not None:
+            args = [a + f",hold={self.hold}" if "=" in a else a for a in args]
+        self.proxy = self.session.start("vvu-proxy", argv + args)
+        self.proxy.wait_line(r"^ready$", 20)
+
+    def start_vmm(self):
+        """Start vvu-vmm with the appliance; does not wait."""
+        argv = [paths.program("vvu-vmm"), "--kernel", paths.program("appliance.elf"),
+                "--cmdline", " ".join(self.app), "--memory", self.memory, "--cpus", self.cpus,
+                "--serial", "stdio", "--control", self.control("vmm")]
+        for i in range(self.count):
+            shm = f",shm={self.shm}" if self.shm else ""
+            argv += ["--vvu", f"link={self.link},port={self.name(i)}{shm}"]
+        self.proxy_mark = self.proxy.mark()
+        self.vmm_start = time.monotonic()
+        self.vmm = self.session.start("vvu-vmm", argv, cpus=self.cpu)
+
+    def wait_up(self, timeout=30):
+        """Until the proxy has seen back-end-up on every port."""
+        after = self.proxy_mark
+        waiting = {self.name(i) for i in range(self.count)}
+        deadline = time.monotonic() + timeout
+        while waiting:
+            left = max(0.1, deadline - time.monotonic())
+            try:
+                line = self.proxy.wait_line(r": (\S+): back-end up", left, after=after)
+            except Failure as error:
+                raise Failure(f"back-end VM: not up on {', '.join(sorted(waiting))} within "
+                              f"{timeout:g} s; the VMM said:\n{self.vmm.tail()}\n{error}") from None
+            waiting.discard(line.group(1))
+            after += 1
+        self.boot_ms = (time.monotonic() - self.vmm_start) * 1000
+
+    def counters(self):
+        """Counters of the device logic, {name: value}."""
+        return self.status("vmm").get("counters", {})
+
+
+class HostPath(Path):
+    """vvu-backend."""
+
+    def __init__(self, session, count, app=("switch",), modes=None, cpu=None):
+        super().__init__(session, "host", count, modes)
+        self.start_time = time.monotonic()
+        self.backend = session.start(
+            "vvu-backend", [paths.program("vvu-backend"), "--control", self.control("backend"),
+                            *self._port_args(), *app], cpus=cpu)
+
+    def wait_up(self, timeout=30):
+        """Until it serves."""
+        self.backend.wait_line(r"^ready$", timeout)
+        self.boot_ms = (time.monotonic() - self.start_time) * 1000
+
+    def counters(self):
+        """Counters of the device logic, {name: value}."""
+        return self.status("backend").get("counters", {})
+
+
+class TestpmdPath(Path):
+    """DPDK's host switch: ports 0 and 1, 2 and 3, ... are wired together."""
+
+    def __init__(self, session, count, cpu=0, huge=False, modes=None):
+        super().__init__(session, "testpmd", count, modes)
+        self.start_time = time.monotonic()
+        ports = [testpmd.Port(self.socket(i), server=self.modes[i] == "client")
+                 for i in range(count)]
+        self.backend = testpmd.Testpmd(session, "testpmd", ports, role="back-end", cpu=cpu,
+                                       huge=huge, forward="io")
+
+    def wait_up(self, timeout=60):
+        """Until it serves."""
+        self.backend.wait_ready(timeout)
+        self.backend.start()
+        self.boot_ms = (time.monotonic() - self.start_time) * 1000
+
+    def counters(self):
+        """Frames forwarded, and those a port could not take."""
+        return {"switched": self.backend.total("opackets"),
+                "drop.no_buffers": self.backend.total("ipackets") - self.backend.total("opackets")}
+
+
+def start(session, kind, count, **kw):
+    """Start one; see the classes for options."""
+    if kind == "vm":
+        return VmPath(session, count, **kw)
+    if kind == "host":
+        return HostPath(session, count, **kw)
+    if kind == "testpmd":
+        kw.pop("app", None)
+        return TestpmdPath(session, count, **kw)
+    raise Failure(f"unknown kind of back-end: {kind}")
+
+
+def switched_and_dropped(counters):
+    """(frames delivered, {reason: frames dropped}) out of {counter: value}, over all ports."""
+    switched = 0
+    dropped = {}
+    for name, value in counters.items():
+        if name == "switched" or re.search(r"\.delivered$", name):
+            switched += value
+        match = re.search(r"drop[._](\w+)$", name)
+        if match and value:
+            dropped[match.group(1)] = dropped.get(match.group(1), 0) + value
+    return switched, dropped
