@@ -9,8 +9,7 @@
 	.globl rt_fault_entry
 rt_fault_entry:
 	cld
-	call rt_fault_main
-	ud2
+	jmp rt_fault_main
 
 /* int rt_catch_call(fn, arg): calls fn(arg); -1, or the vector given to rt_catch_resume(). */
 	.globl rt_catch_call

@@ -38,6 +38,8 @@ struct gd_vvu {
 /*
  * Opens the device: features, queues, vectors. config_irq is raised when status changes, work_irq by rxq, txq and every
  * kick. The device is left with BACKEND_UP clear. 0, or -errno (a log line says more).
+ *
+ * *v is zeroed before the first time; opening again (after a reset, after a failure) uses the same memory again.
  */
 struct gd_vvu_conf {
 	unsigned int bdf;
@@ -56,7 +58,10 @@ bool gd_vvu_pending(struct gd_vvu *v);
 /* Takes one message. 1, 0 (none), -EPROTO (the device wrote something that is no message; reset it). */
 int gd_vvu_recv(struct gd_vvu *v, struct vhost_user_msg *msg);
 
-/* Sends one message (a reply, or a request on the back-end channel). 0, or -EAGAIN when every buffer is in flight. */
+/*
+ * Sends one message (a reply, or a request on the back-end channel). 0, -EAGAIN when every buffer is in flight, -EINVAL (its
+ * size), -EPROTO (the device gave back what it had not got; reset it).
+ */
 int gd_vvu_send(struct gd_vvu *v, const struct vhost_user_msg *msg);
 
 void gd_vvu_call(struct gd_vvu *v, unsigned int queue);
