@@ -12,7 +12,7 @@
 #define CONF_CPUS_MAX 128
 
 /* One --vvu option. */
-struct vvu_conf {
+struct conf_vvu {
 	char *link;	 /* path of the proxy's link socket */
 	char *port;	 /* a valid port name */
 	uint64_t shm;	 /* bytes of the shared-memory BAR, a power of two; 0: the default */
@@ -34,7 +34,7 @@ struct vmm_conf {
 	char *cmdline;	 /* never NULL */
 	uint64_t memory; /* bytes */
 	uint32_t cpus;
-	struct vvu_conf *vvu;
+	struct conf_vvu *vvu;
 	unsigned int num_vvu;
 	enum conf_serial serial;
 	char *serial_path;
