@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * When to poll and when to sleep, the same for the VM and the hosted process:
+ *
+ *   poll=always       never sleeps
+ *   poll=adaptive:US  sleeps when US microseconds have brought no work
+ *   poll=never        sleeps as soon as there is none
+ *
+ * To sleep: ask for kicks on all rings, look again, wait; a ring without kick fd shortens the wait to 1 ms.
+ */
+#ifndef VVU_CORE_POLL_H
+#define VVU_CORE_POLL_H
+
+#include "core/switch.h"
+
+#define POLL_NO_KICK_NS UINT64_C(1000000)
+
+struct poller {
+	enum be_poll mode;
+	uint64_t spin_ns;
+	uint64_t last_work_ns;
+};
+
+static inline void poller_init(struct poller *p, const struct be_options *o, uint64_t now_ns)
+{
+	p->mode = o->poll;
+	p->spin_ns = o->poll == BE_POLL_ADAPTIVE ? o->poll_us * UINT64_C(1000) : 0;
+	p->last_work_ns = now_ns;
+}
+
+/* Something was done: the time to spin starts again. */
+static inline void poller_work(struct poller *p, uint64_t now_ns)
+{
+	p->last_work_ns = now_ns;
+}
+
+/* True when it is time to sleep, rings armed (switch_disarm() after waking); *deadline_ns: how long at most. */
+static inline bool poller_sleep(struct poller *p, struct be_switch *sw, uint64_t now_ns, uint64_t *deadline_ns)
+{
+	if (p->mode == BE_POLL_ALWAYS || now_ns - p->last_work_ns < p->spin_ns)
+		return false;
+	if (switch_arm(sw)) {
+		switch_disarm(sw);
+		p->last_work_ns = now_ns;
+		return false;
+	}
+	*deadline_ns = switch_must_poll(sw) ? now_ns + POLL_NO_KICK_NS : UINT64_MAX;
+	sw->sleeps++;
+	return true;
+}
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A port: one vhost-user session with one front-end, its rings, and what the data path needs of them.
+ *
+ * session.c owns everything above the line "data path" and recomputes what is below it after each message
+ * (port_update()); net.c and switch.c only use it.
+ */
+#ifndef VVU_CORE_PORT_H
+#define VVU_CORE_PORT_H
+
+#include "abi/virtio_net.h"
+#include "core/be.h"
+#include "core/counters.h"
+#include "core/options.h"
+#include "core/text.h"
+#include "proto/vu_check.h"
+#include "vq/vq_dev.h"
+
+#define PORT_PAIRS_MAX 8
+#define PORT_VRINGS    (2 * PORT_PAIRS_MAX)
+
+/* virtio 1.2 §5.1.2: receiveq of pair n is 2n, transmitq 2n + 1, as the front-end's guest sees them. */
+static inline bool vring_is_tx(unsigned int index)
+{
+	return index & 1;
+}
+
+enum vring_state {
+	VRING_STOPPED, /* not kicked since the start or GET_VRING_BASE */
+	VRING_STARTED, /* vq is running */
+	VRING_BROKEN,  /* its front-end has been told; until GET_VRING_BASE and a new KICK */
+};
+
+struct vring {
+	struct vq_dev vq;
+	struct vhost_user_vring_addr addr; /* user addresses, as the front-end gave them */
+	uint32_t num;
+	uint16_t base;
+	uint8_t index;
+	bool addr_set;
+	bool enable; /* by SET_VRING_ENABLE */
+	bool has_kick;
+	bool has_call;
+	bool has_err;
+	bool enabled; /* data path: started, and enabled or auto-enabled */
+	bool dirty;   /* data path: has put entries that are not published */
+	enum vring_state state;
+};
+
+struct port_window {
+	void *window; /* NULL: free */
+	struct vhost_user_region region;
+};
+
+/* A message that waits for its windows: SET_MEM_TABLE or ADD_MEM_REG. */
+struct port_mapping {
+	bool active;
+	struct vhost_user_msg msg;
+	struct vu_regions regions; /* when all are in */
+	unsigned int num, done;	   /* windows */
+	struct port_window windows[VHOST_USER_TABLE_REGIONS_MAX];
+};
+
+struct port {
+	char name[BE_PORT_NAME_MAX + 1];
+	unsigned int index;
+	const struct be_ops *ops;
+	void *ctx;
+	bool ack_always; /* answer NEED_REPLY also without REPLY_ACK (explicit offsets of the VVU device) */
+	uint64_t offered;
+	uint64_t offered_protocol;
+	uint16_t config_mtu; /* of the mtu= option, 0: none */
+	uint8_t mac[6]; /* for GET_CONFIG; zero when none is pinned */
+
+	bool connected;
+	bool owned;
+	uint64_t features;
+	uint64_t protocol_features;
+	uint64_t status;
+	uint16_t mtu; /* of NET_SET_MTU, or config_mtu */
+	struct vu_regions regions;
+	struct memmap map;
+	struct port_window windows[VHOST_USER_MEM_SLOTS_MAX];
+	struct port_mapping mapping;
+	bool reply_waits;
+	struct vhost_user_msg reply;
+	struct text reason; /* why the session must end */
+	struct vring vrings[PORT_VRINGS];
+
+	/* Data path. */
+	uint8_t hdr_len;
+	bool mrg_rxbuf;
+	bool tx_csum; /* what it may send: CSUM, HOST_TSO4, ... */
+	bool tx_tso4;
+	bool tx_tso6;
+	bool tx_ecn;
+	bool rx_csum; /* what it takes: GUEST_CSUM, GUEST_TSO4, ... */
+	bool rx_tso4;
+	bool rx_tso6;
+	bool rx_ecn;
+	uint32_t mtu_frame; /* longest frame without tags that is not a super-frame; 0: no limit */
+	unsigned int num_tx; /* started transmit rings, enabled or not */
+	unsigned int num_rx; /* started and enabled receive rings */
+	struct vring *tx[PORT_PAIRS_MAX];
+	struct vring *rx[PORT_PAIRS_MAX];
+	bool rarp; /* a SEND_RARP to be flooded */
+	uint8_t rarp_mac[6];
+
+	/* One-entry caches of the switch. */
+	uint64_t last_src;
+	uint64_t last_dst;
+	uint32_t last_src_now;
+	uint32_t last_dst_now;
+	uint32_t last_gen;
+	uint32_t last_out;
+
+	uint64_t counters[CTR_COUNT];
+};
+
+struct port_conf {
+	const char *name;
+	unsigned int index;
+	const struct be_ops *ops;
+	void *ctx;
+	bool ack_always;
+	bool mem_slots; /* offer CONFIGURE_MEM_SLOTS */
+	const struct be_options *options;
+};
+
+/* Sets a port up, without a front-end. */
+void port_init(struct port *port, const struct port_conf *conf);
+
+/* A front-end has come: forgets everything about an earlier one. */
+void port_connect(struct port *port);
+
+/* It has gone, or its session must end: every window is withdrawn, every ring forgotten. */
+void port_disconnect(struct port *port);
+
+/*
+ * Takes one message. num_fds: fds that came with it, PORT_FDS_AS_DUE where fds don't reach us (the device took them).
+ * 0, or -EPROTO: the session must end, port->reason has one line without the port's name. Not to be called while
+ * port_busy().
+ */
+#define PORT_FDS_AS_DUE UINT32_MAX
+int port_message(struct port *port, const struct vhost_user_msg *msg, unsigned int num_fds);
+
+/* True while a message is not finished: windows still to be entered, or a reply to be sent. port_step() goes on. */
+static inline bool port_busy(const struct port *port)
+{
+	return port->mapping.active || port->reply_waits;
+}
+/* Does a slice of work for the message in hand. As port_message(). */
+int port_step(struct port *port);
+
+/* The data path found the ring broken (vring->vq.broken): stops it, tells the front-end, counts. */
+void port_ring_broken(struct port *port, struct vring *vr);
+
+#endif

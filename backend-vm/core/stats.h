@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The counters as a flat list of names and values: the statistics page of abi/machine.h, and the status of vvu-backend.
+ *
+ *   port.NAME.rx_frames      counters.h has them all; NAME in lower case, '-' as '_', at most 20 characters
+ *   switch.frames_delivered, switch.frames_dropped, switch.addresses, switch.bursts, switch.polls, switch.sleeps
+ */
+#ifndef VVU_CORE_STATS_H
+#define VVU_CORE_STATS_H
+
+#include "abi/machine.h"
+#include "core/switch.h"
+
+#define STATS_SWITCH_COUNTERS 6
+
+/* Counters of a switch with so many ports. */
+static inline unsigned int stats_count(unsigned int ports)
+{
+	return STATS_SWITCH_COUNTERS + ports * CTR_COUNT;
+}
+
+/* Bytes of the page, without rounding. */
+static inline size_t stats_bytes(unsigned int ports)
+{
+	return sizeof(struct stats_page) + stats_count(ports) * sizeof(struct stats_counter);
+}
+
+/* Name (STATS_NAME_MAX + 1 bytes) and value of counter i < stats_count(). */
+void stats_name(const struct be_switch *sw, unsigned int i, char *name);
+uint64_t stats_value(const struct be_switch *sw, unsigned int i);
+
+/* Fills in the names once; page has stats_bytes(). Then the values as often as somebody may look. */
+void stats_page_init(const struct be_switch *sw, struct stats_page *page);
+void stats_page_update(const struct be_switch *sw, struct stats_page *page);
+
+#endif

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * vvu-backend: the appliance's device logic as a host process.
+ *
+ * One thread: rounds of the data path, events every now and then, and when there is nothing to do a wait for
+ * events in which kicks are events too (core/poll.h).
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "core/poll.h"
+#include "core/stats.h"
+#include "hosted/hport.h"
+#include "vmm/hostlib/control.h"
+#include "vmm/hostlib/fds.h"
+#include "vmm/hostlib/log.h"
+#include "vmm/hostlib/prog.h"
+
+/* Rounds between two looks at the clock, and the time between two looks for events while polling. */
+#define ROUNDS_PER_CLOCK 16
+#define EVENTS_EVERY_NS	 UINT64_C(200000)
+
+struct backend {
+	struct event_base *base;
+	struct event *timeout;
+	struct be_switch *sw;
+	struct be_options options;
+	struct poller poller;
+	unsigned int num_ports;
+	struct hport *ports[BE_PORTS_MAX];
+	struct hport_conf confs[BE_PORTS_MAX];
+	const char *control_path;
+	struct control *control;
+	uint64_t started_ns;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- command line ---- */
+
+static const char usage[] =
+	"Usage: vvu-backend --port NAME=SOCKET[,mode=server|client] [--port ...]\n"
+	"                   [--control PATH] [--log-level LEVEL] [APPLICATION [KEY=VALUE ...]]\n"
+	"\n"
+	"Serves vhost-user network front-ends with the device logic of the appliance.\n"
+	"\n"
+	"  --port NAME=SOCKET   a port and its UNIX socket; mode=client connects instead of listening\n"
+	"  --control PATH       socket that answers {\"cmd\":\"status\"} with one line of JSON\n"
+	"  --log-level LEVEL    error, warn, info (default), debug\n"
+	"  --version, --help\n"
+	"\n"
+	"APPLICATION: switch (default) or echo. Keys: poll=always|adaptive[:US]|never, offload=on|off,\n"
+	"mtu=BYTES, age=SECONDS, port.NAME.mac=ADDRESS.\n";
+
+static int port_option(void *arg, const char *key, const char *value)
+{
+	struct hport_conf *conf = arg;
+
+	if (!conf->name) {
+		if (!value || !prog_valid_port_name(key))
+			die_usage("--port %s: a port is NAME=SOCKET, NAME of letters, digits, '_', '.', '-'", key);
+		conf->name = strdup(key);
+		conf->path = strdup(value);
+		if (!*value || !conf->name || !conf->path)
+			die_usage("--port %s=: the socket's path is missing", key);
+		return 0;
+	}
+	if (strcmp(key, "mode") || !value || (strcmp(value, "server") && strcmp(value, "client")))
+		die_usage("--port %s: unknown option '%s'; mode=server or mode=client", conf->name, key);
+	conf->client = !strcmp(value, "client");
+	return 0;
+}
+
+static void add_port(struct backend *b, const char *arg)
+{
+	struct hport_conf *conf = &b->confs[b->num_ports];
+
+	if (b->num_ports == BE_PORTS_MAX)
+		die_usage("--port %s: at most %d ports", arg, BE_PORTS_MAX);
+	if (prog_each_option(arg, port_option, conf) || !conf->name)
+		die_usage("--port '%s': a port is NAME=SOCKET[,mode=server|client]", arg);
+	for (unsigned int i = 0; i < b->num_ports; i++) {
+		if (!strcmp(b->confs[i].name, conf->name) || !strcmp(b->confs[i].path, conf->path))
+			die_usage("--port %s: the same name or socket is given twice", arg);
+	}
+	conf->index = b->num_ports++;
+	conf->options = &b->options;
+	conf->sw = b->sw;
+	conf->base = b->base;
+}
+
+static void parse_application(struct backend *b, char **words, int num)
+{
+	const char *names[BE_PORTS_MAX];
+	struct text error;
+
+	be_options_init(&b->options);
+	for (int i = 0; i < num; i++) {
+		if (be_options_word(&b->options, words[i], i == 0, &error))
+			die_usage("%s", error.s);
+	}
+	if (b->options.num_names)
+		die_usage("names= is for the appliance; here --port names the ports");
+	for (unsigned int i = 0; i < b->num_ports; i++)
+		names[i] = b->confs[i].name;
+	if (be_options_check(&b->options, names, b->num_ports, &error))
+		die_usage("%s", error.s);
+}
+
+static void parse_command_line(struct backend *b, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "port", required_argument, NULL, 'p' },      { "control", required_argument, NULL, 'c' },
+		{ "log-level", required_argument, NULL, 'l' }, { "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },	       { 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+", longs, NULL)) >= 0) {
+		switch (c) {
+		case 'p':
+			add_port(b, optarg);
+			break;
+		case 'c':
+			b->control_path = optarg;
+			break;
+		case 'l':
+			if (log_set_level(optarg))
+				die_usage("--log-level %s: error, warn, info, debug or trace", optarg);
+			break;
+		case 'v':
+			prog_print_version("vvu-backend");
+			exit(0);
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		default:
+			die_usage("try --help");
+		}
+	}
+	if (!b->num_ports)
+		die_usage("no --port given; try --help");
+	parse_application(b, argv + optind, argc - optind);
+}
+
+/* ---- control ---- */
+
+static int on_control(void *arg, const char *cmd, struct json_object *request, struct json_object *reply,
+		      const char **error)
+{
+	struct backend *b = arg;
+	struct json_object *ports, *counters;
+
+	if (strcmp(cmd, "status")) {
+		*error = "unknown command; there is only status";
+		return -ENOENT;
+	}
+	json_object_object_add(reply, "application",
+			       json_object_new_string(b->options.app == BE_APP_ECHO ? "echo" : "switch"));
+	json_object_object_add(reply, "uptime_ms",
+			       json_object_new_int64((int64_t)((now_ns() - b->started_ns) / 1000000)));
+	ports = json_object_new_array();
+	for (unsigned int i = 0; i < b->num_ports; i++) {
+		struct json_object *p = json_object_new_object();
+		struct hport *hp = b->ports[i];
+
+		json_object_object_add(p, "name", json_object_new_string(hp->port.name));
+		json_object_object_add(p, "socket", json_object_new_string(hp->path));
+		json_object_object_add(p, "connected", json_object_new_boolean(hp->sock >= 0));
+		json_object_object_add(p, "rx_rings", json_object_new_int((int)hp->port.num_rx));
+		json_object_object_add(p, "tx_rings", json_object_new_int((int)hp->port.num_tx));
+		json_object_array_add(ports, p);
+	}
+	json_object_object_add(reply, "ports", ports);
+	counters = json_object_new_object();
+	for (unsigned int i = 0; i < stats_count(b->num_ports); i++) {
+		char name[STATS_NAME_MAX + 1];
+
+		stats_name(b->sw, i, name);
+		json_object_object_add(counters, name, json_object_new_int64((int64_t)stats_value(b->sw, i)));
+	}
+	json_object_object_add(reply, "counters", counters);
+	return 0;
+}
+
+/* ---- life ---- */
+
+static void on_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	/* Ends a wait. */
+}
+
+static void wait_events(struct backend *b, uint64_t now, uint64_t deadline)
+{
+	if (deadline != UINT64_MAX) {
+		uint64_t us = (deadline - now) / 1000;
+		struct timeval tv = { .tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000) };
+
+		event_add(b->timeout, &tv);
+	}
+	hport_calls_idle();
+	event_base_loop(b->base, EVLOOP_ONCE);
+	event_del(b->timeout);
+}
+
+static bool stopped(const struct backend *b)
+{
+	return event_base_got_exit(b->base) || event_base_got_break(b->base);
+}
+
+static void run(struct backend *b)
+{
+	uint64_t now = now_ns(), last_events = 0, deadline;
+	unsigned int rounds = 0;
+
+	for (;;) {
+		unsigned int frames = switch_poll(b->sw);
+
+		if (frames)
+			poller_work(&b->poller, now);
+		if (++rounds < ROUNDS_PER_CLOCK && (frames || b->poller.spin_ns))
+			continue;
+		rounds = 0;
+		now = now_ns();
+		switch_set_time(b->sw, now);
+		for (unsigned int i = 0; i < b->num_ports; i++)
+			hport_reap(b->ports[i]);
+		if (now - last_events >= EVENTS_EVERY_NS) {
+			last_events = now;
+			event_base_loop(b->base, EVLOOP_NONBLOCK);
+			if (stopped(b))
+				return;
+		}
+		if (frames || !poller_sleep(&b->poller, b->sw, now, &deadline))
+			continue;
+		wait_events(b, now, deadline);
+		if (stopped(b))
+			return;
+		switch_disarm(b->sw);
+		now = now_ns();
+		last_events = now;
+		switch_set_time(b->sw, now);
+		poller_work(&b->poller, now);
+	}
+}
+
+static void start(struct backend *b)
+{
+	struct text error;
+	uint64_t seed;
+
+	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		die("getrandom: %s", strerror(errno));
+	if (prog_stop_on_signals(b->base) || hport_signals())
+		die("cannot set up signals: %s", strerror(errno));
+	b->timeout = event_new(b->base, -1, 0, on_timeout, NULL);
+	if (!b->timeout)
+		die("libevent: out of memory");
+	for (unsigned int i = 0; i < b->num_ports; i++) {
+		b->ports[i] = hport_open(&b->confs[i]);
+		if (!b->ports[i])
+			die("port %s cannot be opened; see the line above", b->confs[i].name);
+		switch_add_port(b->sw, &b->ports[i]->port);
+	}
+	if (switch_init(b->sw, &b->options, seed, &error))
+		die("%s", error.s);
+	if (b->control_path) {
+		b->control = control_open(b->base, b->control_path, on_control, b);
+		if (!b->control)
+			die("cannot open the control socket %s: %s", b->control_path, strerror(errno));
+	}
+	b->started_ns = now_ns();
+	poller_init(&b->poller, &b->options, b->started_ns);
+}
+
+int main(int argc, char **argv)
+{
+	static struct backend b;
+
+	log_open("vvu-backend");
+	fd_raise_limit();
+	b.base = event_base_new();
+	b.sw = aligned_alloc(64, ALIGN_UP(sizeof(*b.sw), (size_t)64));
+	if (!b.base || !b.sw)
+		die("out of memory");
+	memset(b.sw, 0, sizeof(*b.sw));
+	parse_command_line(&b, argc, argv);
+	start(&b);
+	prog_ready();
+	run(&b);
+
+	control_close(b.control);
+	for (unsigned int i = 0; i < b.num_ports; i++) {
+		hport_close(b.ports[i]);
+		free((void *)(uintptr_t)b.confs[i].name);
+		free((void *)(uintptr_t)b.confs[i].path);
+	}
+	event_free(b.timeout);
+	event_base_free(b.base);
+	libevent_global_shutdown();
+	free(b.sw);
+	return 0;
+}
