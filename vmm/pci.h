@@ -71,7 +71,10 @@ struct pci_ids {
 	uint16_t subsys;
 };
 
-/* Makes the bus and its host bridge and claims the ports. NULL and errno on failure. */
+/*
+ * Makes the bus and its host bridge, claims the ports and registers with the machine, whose reset then resets every
+ * function. NULL and errno on failure.
+ */
 struct pci_host *pci_host_new(struct machine *machine);
 /* Functions must be removed before. NULL is fine. */
 void pci_host_free(struct pci_host *host);
@@ -82,9 +85,6 @@ void pci_host_free(struct pci_host *host);
  * -ENOSPC.
  */
 int pci_host_assign(struct pci_host *host);
-
-/* The machine restarts: power-on values, assigned BARs, each function's reset(). */
-void pci_host_reset(struct pci_host *host);
 
 /*
  * The 64-bit window for phys_bits: [base, 2 * base). At most 2^46: an operating system that maps it one to one

@@ -3,8 +3,7 @@
  * The virtio-vhost-user device (abi/vvu.h, docs/abi-vvu-device.md) and its link to the proxy (abi/link.h,
  * docs/abi-link.md): one PCI function, one port.
  *
- * Functions that say so are called with the machine lock held; the others take it themselves or run before there is
- * a second thread. Events are handled on the machine's event base, which must have been made thread-safe
+ * The functions here run before there is a second thread, or after the last one ended. Events are handled on the machine's event base, which must have been made thread-safe
  * (evthread_use_pthreads()), since vCPU threads wake it.
  */
 #ifndef VMM_VVU_DEV_H
@@ -18,10 +17,9 @@
 #define VVU_SHM_DEFAULT (UINT64_C(64) << 30)
 #define VVU_SHM_MIN	(UINT64_C(2) << 20)
 
-struct json_object;
 struct vvu_dev;
 
-struct vvu_conf {
+struct vvu_dev_conf {
 	const char *link_path;
 	const char *port;     /* valid by prog_valid_port_name() */
 	uint64_t shm_bytes;   /* of the shared-memory BAR; power of two, at least VVU_SHM_MIN */
@@ -37,24 +35,14 @@ struct vvu_conf {
 int vvu_fit_shm(unsigned int phys_bits, uint64_t *bytes, unsigned int n);
 
 /*
- * Makes the device and puts it on the bus; conf's strings are copied. NULL and errno on failure. pci_host_assign() is
- * the caller's, when all devices are there.
+ * Makes the device, puts it on the bus and registers it with the machine under its port's name (memory_fault, status);
+ * conf's strings are copied. NULL and errno on failure. pci_host_assign() is the caller's, when all devices are there.
  */
 struct vvu_dev *vvu_dev_new(struct machine *machine, struct pci_host *pci,
-			    const struct vvu_conf *conf);
+			    const struct vvu_dev_conf *conf);
 /* Starts to look for the proxy (which may come later, go and come back). Nothing of it can fail. */
 void vvu_dev_start(struct vvu_dev *dev);
 /* Ends the session, closes the link, takes the device off the bus. NULL is fine. No vCPU may run any more. */
 void vvu_dev_free(struct vvu_dev *dev);
-
-/*
- * Under the lock, after KVM_RUN said EFAULT (or KVM_EXIT_MEMORY_FAULT): looks for regions whose file no longer
- * backs them, replaces them by zero pages and ends that session. True when there were any: the vCPU can go on. False: it
- * wasn't this device.
- */
-bool vvu_dev_repair_memory(struct vvu_dev *dev);
-
-/* Takes the lock. Adds what a person wants to know to obj (link and session state, regions, rings, counters). */
-void vvu_dev_report(struct vvu_dev *dev, struct json_object *obj);
 
 #endif

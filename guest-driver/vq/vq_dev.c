@@ -53,7 +53,7 @@ void vq_dev_break(struct vq_dev *vq, enum vq_broken why)
 	vq->avail_seen = vq->last_avail; /* as in forget_ring() */
 }
 
-static void look_up_ring(struct vq_dev *vq)
+static int look_up_ring(struct vq_dev *vq)
 {
 	const struct vq_dev_conf *conf = &vq->conf;
 
@@ -64,9 +64,10 @@ static void look_up_ring(struct vq_dev *vq)
 	vq->used = memmap_translate(vq->map, conf->used, vring_used_bytes(conf->size),
 				    VRING_USED_ALIGN);
 	if (vq->desc && vq->avail && vq->used)
-		return;
+		return 0;
 	vq_dev_break(vq, VQ_BROKEN_ADDRESS);
 	forget_ring(vq);
+	return -EPROTO;
 }
 
 int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf)
@@ -84,8 +85,7 @@ int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf)
 		return -EPROTO;
 	}
 	vq->size = (uint16_t)conf->size;
-	look_up_ring(vq);
-	if (vq->broken)
+	if (look_up_ring(vq))
 		return -EPROTO;
 	vq->used_idx = vq_load16(&vq->used->idx);
 	vq->used_next = vq->used_idx;
@@ -97,10 +97,11 @@ int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf)
 
 int vq_dev_remap(struct vq_dev *vq)
 {
-	/* A broken ring as well: what was taken from it before may still be put, and not into memory that went away. */
-	if (vq->running)
-		look_up_ring(vq);
-	return vq->broken ? -EPROTO : 0;
+	if (vq->broken)
+		return -EPROTO;
+	if (!vq->running)
+		return 0;
+	return look_up_ring(vq);
 }
 
 void vq_dev_stop(struct vq_dev *vq)

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Inside the VVU device. Who does what:
+ *
+ *   vvu_dev.c      the PCI function: registers, configuration space, life of the device
+ *   vvu_shmem.c    the shared-memory window: placing, showing, revoking regions
+ *   vvu_rings.c    kicks (irqfds) and doorbells (ioeventfds)
+ *   vvu_session.c  sessions and their end; messages to the driver (rxq) and from it (txq)
+ *   vvu_memory.c   the messages about memory
+ *   vvu_link.c     the connection to the proxy
+ *
+ * All of it runs under the machine lock, on a vCPU thread (register writes) or on the main loop (everything else). Only
+ * the main loop does input and output on the link; a vCPU thread changes state and wakes the loop (vvu_link_wake()).
+ */
+#ifndef VMM_VVU_PRIV_H
+#define VMM_VVU_PRIV_H
+
+#include "abi/link.h"
+#include "proto/vu_check.h"
+#include "vmm/hostlib/wire.h"
+#include "vmm/virtio_pci.h"
+#include "vmm/vvu_dev.h"
+
+struct event;
+
+/* BAR 0 beyond virtio's registers (virtio_pci.h). */
+#define VVU_NOTIFICATION_OFF VIRTIO_PCI_TYPE_OFF
+#define VVU_DOORBELL_OFF     (VIRTIO_PCI_TYPE_OFF + 0x1000)
+#define VVU_REGS_BYTES	     (VIRTIO_PCI_TYPE_OFF + 0x2000)
+#define VVU_DOORBELLS_MAX    VVU_NUM_DOORBELLS(VVU_MAX_VHOST_QUEUES)
+_Static_assert(VVU_DOORBELLS_MAX * VVU_DOORBELL_MULTIPLIER + 2 <= 0x1000, "doorbells fit their page");
+
+/* A region of the front-end's memory in the window. */
+struct vvu_region {
+	struct vhost_user_region r; /* as the message had it; mmap_offset is the file offset */
+	int fd;			    /* -1 once it is revoked */
+	int slot;		    /* -1: not shown (the BAR is not mapped) */
+	uint64_t offset;	    /* in the window: the region's first byte */
+	uint64_t area;		    /* in the window: what nobody else may use, around it */
+	uint64_t area_bytes;
+	uint64_t map; /* in the window: what is mmap()ed, whole pages of the file */
+	uint64_t map_bytes;
+	uint32_t leaving; /* not 0: goes when the request of that token is answered */
+};
+
+/* A full table, ADD_MEM_REGs, and older tables whose removal the driver has not answered yet. */
+#define VVU_REGIONS_MAX 96
+
+struct vvu_shm {
+	struct machine *machine;
+	const char *who;
+	uint8_t *base; /* of the reserved address range, aligned to 1 GiB */
+	uint64_t bytes;
+	void *reserved;
+	uint64_t reserved_bytes;
+	uint64_t gpa; /* of the BAR, or PCI_BAR_UNMAPPED */
+	unsigned int num;
+	struct vvu_region regions[VVU_REGIONS_MAX];
+	bool revoked;		/* zero pages are shown, until acknowledged or the timer */
+	struct event *timer;
+};
+
+struct vvu_kick {
+	struct msix_irq irq;
+	int fd;
+	uint64_t id; /* of the eventfd, the same for every fd of it in the host; 0: unknown */
+	uint16_t vector;
+};
+
+struct vvu_doorbell {
+	int fd;
+	uint64_t attached; /* guest-physical address of its ioeventfd, or PCI_BAR_UNMAPPED */
+};
+
+/* A message given to the driver that will be answered. */
+struct vvu_request {
+	uint32_t request;
+	uint32_t seq;	   /* of the link packet */
+	uint32_t index;	   /* vring */
+	uint32_t token;	   /* not 0: regions go with the answer */
+	uint64_t deadline; /* ns, 0: none */
+	bool swallow;	   /* the front-end did not ask for the answer */
+};
+#define VVU_REQUESTS_MAX 64
+
+struct vvu_session {
+	uint32_t number;  /* 0: no session */
+	uint32_t pending; /* opened by the proxy, not begun because the driver is not back up yet */
+	uint64_t protocol_features;
+	bool backend_channel;
+	struct vu_regions regions;
+	struct vvu_request requests[VVU_REQUESTS_MAX];
+	unsigned int first;
+	unsigned int num;
+	uint32_t last_token;
+	struct event *timer; /* the oldest request with a deadline */
+};
+
+enum vvu_link_state {
+	VVU_LINK_DOWN,	/* no socket; the retry timer runs */
+	VVU_LINK_HELLO, /* hello sent, waiting for the answer */
+	VVU_LINK_UP
+};
+
+struct vvu_link {
+	enum vvu_link_state state;
+	int sock;
+	struct event *read;
+	struct event *write;
+	struct event *retry;
+	struct event *wake;
+	unsigned int backoff_ms;
+	bool blocked; /* a send did not go; the write event is armed */
+	bool holding; /* held is a message that the driver has no buffer for yet */
+	struct wire_packet held;
+	/* Owed to the proxy, in this order. */
+	bool owe_result;
+	struct link_packet result;
+	bool owe_session_down;
+	struct link_packet session_down;
+	bool went_down; /* since told_up the driver was down, if only for a moment */
+	bool told_up;	/* the proxy has a BACKEND_UP of ours that nothing took back */
+};
+
+struct vvu_counters {
+	uint64_t sessions;
+	uint64_t to_driver;
+	uint64_t from_driver;
+	uint64_t doorbells_slow;
+};
+
+struct vvu_dev {
+	struct virtio_pci vp;
+	struct machine *machine;
+	char port[LINK_PORT_NAME_MAX + 1];
+	char *link_path;
+	uint32_t status;
+	uint32_t max_queues;
+	uint8_t uuid[16];
+	uint16_t notification_select;
+	struct vvu_kick kicks[VVU_MAX_VHOST_QUEUES];
+	struct vvu_doorbell doorbells[VVU_DOORBELLS_MAX];
+	struct vvu_shm shm;
+	struct vvu_session session;
+	struct vvu_link link;
+	struct vvu_counters counters;
+	struct vq_chain chain; /* scratch */
+};
+
+static inline bool vvu_explicit(const struct vvu_dev *d)
+{
+	return d->vp.dev.accepted & BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT);
+}
+
+/* The driver serves front-ends: the device works and BACKEND_UP is set. */
+bool vvu_is_up(const struct vvu_dev *d);
+
+/* --- vvu_shmem.c --- */
+int vvu_shm_init(struct vvu_shm *shm, struct machine *machine, const char *who, uint64_t bytes);
+void vvu_shm_free(struct vvu_shm *shm);
+/* The BAR moved: slots go where it is now. */
+void vvu_shm_move(struct vvu_shm *shm, uint64_t gpa);
+/*
+ * Maps a region and shows it. at: its classic place, or VVU_SHM_PLACE for a congruent one. Takes fd over on success. 0,
+ * -ENOSPC (no room in the window), -EINVAL (can't be at that place), another -errno of mmap() or the hypervisor.
+ */
+#define VVU_SHM_PLACE UINT64_MAX
+int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, uint64_t at);
+/* Bytes that regions in their classic places take up to now. */
+uint64_t vvu_shm_classic_end(const struct vvu_shm *shm);
+/* Takes regions away: those that leave with token; all of them. */
+void vvu_shm_remove_leaving(struct vvu_shm *shm, uint32_t token);
+void vvu_shm_clear(struct vvu_shm *shm);
+/* Zero pages in place of every region, their fds closed. The slots stay until vvu_shm_clear() or 1 s. */
+void vvu_shm_revoke(struct vvu_shm *shm);
+/* The file no longer backs the region. Looks at every one. */
+bool vvu_shm_damaged(struct vvu_shm *shm);
+
+/* --- vvu_rings.c --- */
+void vvu_rings_init(struct vvu_dev *d);
+/* fd is taken over; -1 takes the old one away. 0, -EBUSY (the eventfd is another ring's), -errno; then fd is closed. */
+int vvu_kick_set(struct vvu_dev *d, unsigned int queue, int fd);
+int vvu_doorbell_set(struct vvu_dev *d, unsigned int doorbell, int fd);
+void vvu_rings_clear(struct vvu_dev *d);
+/* Power-on state of the notification registers. */
+void vvu_notifications_reset(struct vvu_dev *d);
+void vvu_doorbells_move(struct vvu_dev *d);
+uint64_t vvu_rings_read(struct vvu_dev *d, uint64_t offset, unsigned int size);
+void vvu_rings_write(struct vvu_dev *d, uint64_t offset, unsigned int size, uint64_t value);
+
+/* --- vvu_session.c --- */
+enum vvu_end {
+	VVU_END_PROXY,	/* the proxy ended it, or is gone */
+	VVU_END_DEVICE, /* we end it and tell the proxy why */
+	VVU_END_DRIVER	/* the driver went down; BACKEND_DOWN says so */
+};
+int vvu_session_init(struct vvu_dev *d);
+void vvu_session_free(struct vvu_dev *d);
+void vvu_session_begin(struct vvu_dev *d, uint32_t number);
+void vvu_session_end(struct vvu_dev *d, enum vvu_end how, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* The device can't go on: ends the session, sets DEVICE_NEEDS_RESET. */
+void vvu_broken(struct vvu_dev *d, const char *why);
+/*
+ * One LINK_FRONTEND packet of the current session. 1: done with (its fds taken or closed); 0: the driver has no
+ * buffer for it, come again with the same packet.
+ */
+int vvu_session_frontend(struct vvu_dev *d, struct wire_packet *p);
+/* Takes messages of the driver as long as there are any and the link takes them. */
+void vvu_session_tx(struct vvu_dev *d);
+/* Throws away what is in the txq: it belongs to a session that is over. */
+void vvu_session_drop_tx(struct vvu_dev *d);
+
+/* --- vvu_memory.c --- */
+/*
+ * Carries out SET_MEM_TABLE, ADD_MEM_REG or REM_MEM_REG and rewrites p's message for the driver. *token: not 0 when
+ * regions leave with the answer. 0; 1: could not, but that is our side's trouble: *why for LINK_RESULT; -EPROTO: the
+ * front-end is at fault, *why says how.
+ */
+int vvu_memory_message(struct vvu_dev *d, struct wire_packet *p, uint32_t *token, const char **why);
+
+/* --- vvu_link.c --- */
+int vvu_link_init(struct vvu_dev *d);
+void vvu_link_free(struct vvu_dev *d);
+/* There is something to do: a state to tell, a buffer for a held message. From any thread. */
+void vvu_link_wake(struct vvu_dev *d);
+/* Does it now (main loop). */
+void vvu_link_work(struct vvu_dev *d);
+/* Sends now (main loop): 0, -EAGAIN (the link is woken when it can go), -ENOTCONN. */
+int vvu_link_send(struct vvu_dev *d, const struct link_packet *pkt, uint32_t body_bytes);
+/* Tells the proxy that request seq was not carried out. One at a time: link.owe_result must be clear. */
+void vvu_link_result(struct vvu_dev *d, uint32_t seq, const char *why);
+void vvu_link_session_down(struct vvu_dev *d, uint32_t session, const char *why);
+
+#endif

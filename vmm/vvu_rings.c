@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Kicks and doorbells of a VVU device.
+ *
+ * A kick eventfd is bound to the MSI-X vector that the driver wrote for its notification (msix.h); a doorbell's eventfd is an
+ * ioeventfd at the doorbell's address. In both directions the kernel does the work.
+ *
+ * A doorbell write reaches user space only where the ioeventfd is not there: while it is changed (the machine lock makes
+ * the write wait, so it signals the new eventfd), when the kernel refused it, or through virtio's PCI_CFG window. A doorbell without an
+ * eventfd does nothing.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmm/hostlib/fds.h"
+#include "vmm/hostlib/log.h"
+#include "vmm/poke.h"
+#include "vmm/vvu_priv.h"
+
+void vvu_notifications_reset(struct vvu_dev *d)
+{
+	d->notification_select = 0;
+	for (unsigned int i = 0; i < VVU_MAX_VHOST_QUEUES; i++) {
+		msix_irq_unbind(&d->vp.msix, &d->kicks[i].irq);
+		d->kicks[i].vector = VIRTIO_MSI_NO_VECTOR;
+	}
+}
+
+void vvu_rings_init(struct vvu_dev *d)
+{
+	for (unsigned int i = 0; i < VVU_MAX_VHOST_QUEUES; i++) {
+		d->kicks[i].fd = -1;
+		d->kicks[i].irq.fd = -1;
+		d->kicks[i].vector = VIRTIO_MSI_NO_VECTOR;
+	}
+	for (unsigned int i = 0; i < VVU_DOORBELLS_MAX; i++) {
+		d->doorbells[i].fd = -1;
+		d->doorbells[i].attached = PCI_BAR_UNMAPPED;
+	}
+}
+
+/* The kernel's number of the eventfd behind fd (/proc/PID/fdinfo, since Linux 5.2); 0 when it does not say. */
+static uint64_t eventfd_id(int fd)
+{
+	char path[48], line[128];
+	uint64_t id = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "eventfd-id: %" SCNu64, &id) == 1) {
+			id++; /* ids start at 0 */
+			break;
+		}
+	}
+	fclose(f);
+	return id;
+}
+
+static bool kick_known(const struct vvu_dev *d, uint64_t id)
+{
+	for (unsigned int i = 0; id && i < d->max_queues; i++) {
+		if (d->kicks[i].fd >= 0 && d->kicks[i].id == id)
+			return true;
+	}
+	return false;
+}
+
+/* Binds the kick to its vector, if it has both. */
+static int kick_bind(struct vvu_dev *d, struct vvu_kick *kick)
+{
+	if (kick->fd < 0 || kick->vector == VIRTIO_MSI_NO_VECTOR)
+		return 0;
+	return msix_irq_bind(&d->vp.msix, &kick->irq, kick->vector, kick->fd);
+}
+
+int vvu_kick_set(struct vvu_dev *d, unsigned int queue, int fd)
+{
+	struct vvu_kick *kick = &d->kicks[queue];
+	int ret;
+
+	/* The old one first: the front-end may send the same eventfd again. */
+	msix_irq_unbind(&d->vp.msix, &kick->irq);
+	fd_close(&kick->fd);
+	if (fd < 0)
+		return 0;
+	kick->id = eventfd_id(fd);
+	if (kick_known(d, kick->id)) {
+		fd_close(&fd);
+		return -EBUSY;
+	}
+	kick->fd = fd;
+	ret = kick_bind(d, kick);
+	if (ret)
+		fd_close(&kick->fd);
+	return ret;
+}
+
+static void doorbell_detach(struct vvu_dev *d, struct vvu_doorbell *bell)
+{
+	struct machine *m = d->machine;
+
+	if (bell->attached == PCI_BAR_UNMAPPED)
+		return;
+	m->ops->ioeventfd_del(m->ctx, bell->attached, bell->fd);
+	bell->attached = PCI_BAR_UNMAPPED;
+}
+
+static void doorbell_attach(struct vvu_dev *d, unsigned int index)
+{
+	struct machine *m = d->machine;
+	struct vvu_doorbell *bell = &d->doorbells[index];
+	uint64_t bar = d->vp.fn.bars[VVU_BAR_REGS].gpa;
+	uint64_t at = bar + VVU_DOORBELL_OFF + (uint64_t)index * VVU_DOORBELL_MULTIPLIER;
+	int ret;
+
+	if (bell->fd < 0 || bar == PCI_BAR_UNMAPPED)
+		return;
+	ret = m->ops->ioeventfd_add(m->ctx, at, bell->fd);
+	if (ret)
+		log_peer(LOG_L_WARN, d->port, "doorbell %u takes the slow way: %s", index,
+			 strerror(-ret)); /* doorbell_write() */
+	else
+		bell->attached = at;
+}
+
+int vvu_doorbell_set(struct vvu_dev *d, unsigned int doorbell, int fd)
+{
+	struct vvu_doorbell *bell = &d->doorbells[doorbell];
+
+	doorbell_detach(d, bell);
+	fd_close(&bell->fd);
+	bell->fd = fd;
+	doorbell_attach(d, doorbell);
+	return 0;
+}
+
+void vvu_doorbells_move(struct vvu_dev *d)
+{
+	for (unsigned int i = 0; i < VVU_DOORBELLS_MAX; i++) {
+		if (d->doorbells[i].fd < 0)
+			continue;
+		doorbell_detach(d, &d->doorbells[i]);
+		doorbell_attach(d, i);
+	}
+}
+
+void vvu_rings_clear(struct vvu_dev *d)
+{
+	for (unsigned int i = 0; i < d->max_queues; i++)
+		vvu_kick_set(d, i, -1);
+	for (unsigned int i = 0; i < VVU_NUM_DOORBELLS(d->max_queues); i++) {
+		if (d->doorbells[i].fd >= 0)
+			vvu_doorbell_set(d, i, -1);
+	}
+}
+
+static void doorbell_write(struct vvu_dev *d, uint64_t offset)
+{
+	uint64_t index = offset / VVU_DOORBELL_MULTIPLIER;
+
+	if (index >= VVU_NUM_DOORBELLS(d->max_queues) || d->doorbells[index].fd < 0)
+		return;
+	d->counters.doorbells_slow++;
+	poke_eventfd(d->doorbells[index].fd);
+}
+
+static void vector_write(struct vvu_dev *d, uint16_t vector)
+{
+	struct vvu_kick *kick;
+	int ret;
+
+	if (d->notification_select >= d->max_queues)
+		return;
+	kick = &d->kicks[d->notification_select];
+	msix_irq_unbind(&d->vp.msix, &kick->irq);
+	kick->vector = vector < d->vp.msix.num ? vector : VIRTIO_MSI_NO_VECTOR;
+	ret = kick_bind(d, kick);
+	if (!ret)
+		return;
+	kick->vector = VIRTIO_MSI_NO_VECTOR;
+	if (ret == -EBUSY)
+		vvu_session_end(d, VVU_END_DEVICE, "SET_VRING_KICK: queue %u: the eventfd is already in use",
+				d->notification_select);
+}
+
+static struct vvu_notification_cfg notification_get(const struct vvu_dev *d)
+{
+	struct vvu_notification_cfg cfg = { .notification_select = d->notification_select,
+					    .notification_msix_vector = VIRTIO_MSI_NO_VECTOR };
+
+	if (d->notification_select < d->max_queues)
+		cfg.notification_msix_vector = d->kicks[d->notification_select].vector;
+	return cfg;
+}
+
+uint64_t vvu_rings_read(struct vvu_dev *d, uint64_t offset, unsigned int size)
+{
+	struct vvu_notification_cfg cfg = notification_get(d);
+	uint64_t value = 0;
+
+	if (offset < VVU_NOTIFICATION_OFF || offset + size > VVU_NOTIFICATION_OFF + sizeof(cfg))
+		return 0;
+	memcpy(&value, (uint8_t *)&cfg + (offset - VVU_NOTIFICATION_OFF), size);
+	return value;
+}
+
+/* One 32-bit write may set both fields; the drafts' field widths work as well. */
+void vvu_rings_write(struct vvu_dev *d, uint64_t offset, unsigned int size, uint64_t value)
+{
+	if (offset >= VVU_DOORBELL_OFF) {
+		doorbell_write(d, offset - VVU_DOORBELL_OFF);
+		return;
+	}
+	switch (offset - VVU_NOTIFICATION_OFF) {
+	case offsetof(struct vvu_notification_cfg, notification_select):
+		if (size >= 2)
+			d->notification_select = (uint16_t)value;
+		if (size == 4)
+			vector_write(d, (uint16_t)(value >> 16));
+		break;
+	case offsetof(struct vvu_notification_cfg, notification_msix_vector):
+		if (size == 2)
+			vector_write(d, (uint16_t)value);
+		break;
+	}
+}
