@@ -53,7 +53,7 @@ void vq_dev_break(struct vq_dev *vq, enum vq_broken why)
 	vq->avail_seen = vq->last_avail; /* as in forget_ring() */
 }
 
-static int look_up_ring(struct vq_dev *vq)
+static void look_up_ring(struct vq_dev *vq)
 {
 	const struct vq_dev_conf *conf = &vq->conf;
 
@@ -64,10 +64,9 @@ static int look_up_ring(struct vq_dev *vq)
 	vq->used = memmap_translate(vq->map, conf->used, vring_used_bytes(conf->size),
 				    VRING_USED_ALIGN);
 	if (vq->desc && vq->avail && vq->used)
-		return 0;
+		return;
 	vq_dev_break(vq, VQ_BROKEN_ADDRESS);
 	forget_ring(vq);
-	return -EPROTO;
 }
 
 int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf)
@@ -85,7 +84,8 @@ int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf)
 		return -EPROTO;
 	}
 	vq->size = (uint16_t)conf->size;
-	if (look_up_ring(vq))
+	look_up_ring(vq);
+	if (vq->broken)
 		return -EPROTO;
 	vq->used_idx = vq_load16(&vq->used->idx);
 	vq->used_next = vq->used_idx;
@@ -97,11 +97,10 @@ int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf)
 
 int vq_dev_remap(struct vq_dev *vq)
 {
-	if (vq->broken)
-		return -EPROTO;
-	if (!vq->running)
-		return 0;
-	return look_up_ring(vq);
+	/* A broken ring as well: what was taken from it before may still be put, and not into memory that went away. */
+	if (vq->running)
+		look_up_ring(vq);
+	return vq->broken ? -EPROTO : 0;
 }
 
 void vq_dev_stop(struct vq_dev *vq)

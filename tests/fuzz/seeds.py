@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Writes the hand-made seeds of the ring and protocol fuzzers to corpus/.
+
+Run it after a change of an input format; the files are kept in git.
+"""
+import os
+import struct
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def write(target, name, data):
+    folder = os.path.join(HERE, "corpus", target)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "wb") as f:
+        f.write(data)
+
+
+def message(request, payload=b"", fds=0, flags=1, kind=0):
+    return struct.pack("<BIII", fds | kind, request, flags, len(payload)) + payload
+
+
+def region(gpa, size, user, offset):
+    return struct.pack("<QQQQ", gpa, size, user, offset)
+
+
+def vu_stream():
+    start = struct.pack("<QB", (1 << 0) | (1 << 3) | (1 << 9) | (1 << 15) | (1 << 16), 8)
+    low = region(0, 0xa0000, 0x7f0000000000, 0)
+    high = region(0x100000, 0x7f00000, 0x7f0000100000, 0x100000)
+    hot = region(0x100000000, 0x200000, 0x7f8000000000, 0)
+    vring = struct.pack("<II", 0, 256)
+    addr = struct.pack("<IIQQQQ", 0, 0, 0x7f0000101000, 0x7f0000103000, 0x7f0000102000, 0)
+    session = b"".join([
+        message(1), message(15), message(16, struct.pack("<Q", 0x10208)), message(17), message(3),
+        message(13, struct.pack("<Q", 0), fds=1), message(2, struct.pack("<Q", 1 << 32)),
+        message(5, struct.pack("<II", 2, 0) + low + high, fds=2, flags=9),
+        message(8, vring), message(10, struct.pack("<II", 0, 0)), message(9, addr),
+        message(12, struct.pack("<Q", 0), fds=1), message(12, struct.pack("<Q", 0x101)),
+        message(18, struct.pack("<II", 0, 1)), message(39, struct.pack("<Q", 15)), message(11, vring),
+    ])
+    write("vu_stream", "session", start + session)
+    write("vu_stream", "slots", start + b"".join([
+        message(36), message(37, struct.pack("<Q", 0) + low, fds=1), message(37, struct.pack("<Q", 0) + high, fds=1),
+        message(37, struct.pack("<Q", 0) + hot, fds=1, flags=9), message(38, struct.pack("<Q", 0) + low),
+    ]))
+    write("vu_stream", "config", start + b"".join([
+        message(24, struct.pack("<III", 0, 12, 0) + bytes(12)), message(25, struct.pack("<III", 4, 2, 1) + bytes(2)),
+        message(24, struct.pack("<III", 0, 12, 0) + bytes(12), flags=5, kind=0x60), message(2, kind=0x10),
+    ]))
+
+
+def vq_dev():
+    def descriptor(slot, addr, length, flags, nxt, cross=False):
+        return struct.pack("<BHBBH", 1, addr, slot, flags | nxt << 3 | (0x80 if cross else 0), length)
+
+    available, get, copy, put, publish = (lambda head: bytes([4, head]), b"\x06", b"\x08\0\0\x40\0",
+                                          b"\x09\0\x40\0\0\0", b"\x0a")
+    single = descriptor(0, 0x3000, 64, 2, 0) + available(0) + get + copy + put + publish
+    write("vq_dev", "single", b"\x03" + single * 3)
+    write("vq_dev", "events", b"\x23" + (b"\x0b\0" + single) * 3 + b"\x0b\x01" + single)
+    write("vq_dev", "chain", b"\x04" + descriptor(0, 0x3000, 12, 1, 1) + descriptor(1, 0x3800, 1500, 2, 0) +
+          available(0) + get + copy + put + publish)
+    write("vq_dev", "crossing", b"\x04" + descriptor(2, 0x1f00, 0x400, 2, 0) + available(2) + get + copy + put + publish)
+    write("vq_dev", "indirect", b"\x04" + descriptor(0, 0x1ef8, 48, 4, 0) + descriptor(0, 0x3000, 12, 1, 1, True) +
+          descriptor(1, 0x3100, 100, 3, 2, True) + descriptor(2, 0x8100, 100, 2, 0, True) +
+          available(0) + get + copy + put + publish)
+    write("vq_dev", "unget_remap", b"\x04" + single + available(0) + get + b"\x0c\x01" + get + b"\x0e\x02\x0e\x02" +
+          b"\x0d" + put + publish + b"\x0f\x01\x04" + single)
+
+
+if __name__ == "__main__":
+    vu_stream()
+    vq_dev()
