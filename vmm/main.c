@@ -20,6 +20,7 @@
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
 #include "vmm/hostlib/prog.h"
+#include "vmm/status.h"
 #include "vmm/vm.h"
 
 static void write_pid_file(const char *path)
@@ -45,15 +46,22 @@ static struct event_base *create_loop(void)
 static int run(const struct vmm_conf *conf)
 {
 	struct event_base *base = create_loop();
+	struct control *control = NULL;
 	struct vm vm;
 
 	vm_create(&vm, conf, base);
+	if (conf->control) {
+		control = control_open(base, conf->control, status_control, &vm);
+		if (!control)
+			die("--control %s: %m", conf->control);
+	}
 	if (conf->pid_file)
 		write_pid_file(conf->pid_file);
 	vm_start(&vm);
 	prog_ready();
 	event_base_dispatch(base);
 
+	control_close(control);
 	vm_destroy(&vm);
 	if (conf->pid_file)
 		unlink(conf->pid_file);

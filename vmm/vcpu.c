@@ -293,6 +293,19 @@ void vcpu_join(struct vcpu *vcpu)
 	vcpu->ended = true;
 }
 
+/* Opened early, like all fds. Without it there are no counters, which status leaves out then. */
+static void open_stats(struct vcpu *vcpu)
+{
+	int fd = -1;
+
+	if (vcpu->vm->kvm.binary_stats)
+		fd = ioctl(vcpu->fd, KVM_GET_STATS_FD, NULL);
+	if (fd < 0)
+		vcpu->stats.fd = -1;
+	else if (kvm_stats_init(&vcpu->stats, fd))
+		log_warn("kvm", "cannot read KVM's statistics of vCPU %u", vcpu->index);
+}
+
 void vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned int index)
 {
 	void *run;
@@ -305,6 +318,7 @@ void vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned int index)
 	if (run == MAP_FAILED)
 		die("mmap of vCPU %u: %m", index);
 	vcpu->run = run;
+	open_stats(vcpu);
 	if (ioctl(vcpu->fd, KVM_GET_LAPIC, &vcpu->lapic) < 0)
 		die("KVM_GET_LAPIC: %m");
 	if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &vcpu->events) < 0)
@@ -325,5 +339,6 @@ void vcpu_destroy(struct vcpu *vcpu)
 	if (vcpu->run)
 		munmap(vcpu->run, vcpu->vm->kvm.run_bytes);
 	vcpu->run = NULL;
+	kvm_stats_close(&vcpu->stats);
 	fd_close(&vcpu->fd);
 }

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "vmm/kvm_stats.h"
 #include "vmm/loader.h"
 
 struct vm;
@@ -24,6 +25,7 @@ struct vcpu {
 	bool started;
 	bool ended; /* the thread has been joined or never ran */
 	int tid;
+	struct kvm_stats stats;
 	uint64_t exits; /* returns from KVM_RUN; written by the thread, read by any */
 };
 

@@ -209,7 +209,7 @@ static int reboot(struct vm *vm)
 	pthread_mutex_unlock(&vm->run_lock);
 
 	log_info("guest", "restarts");
-	vm->reboots++;
+	vm->restarts++;
 	pthread_mutex_lock(&vm->machine.lock);
 	machine_reset_devices(&vm->machine);
 	ret = mem_clear(&vm->mem);

@@ -51,7 +51,7 @@ struct vm {
 	struct serial *serial;
 	int serial_fd; /* of --serial file=, else -1 */
 	struct exitport exitport;
-	uint64_t reboots;
+	uint64_t restarts;
 
 	enum vm_state state; /* atomic; changed with run_lock held */
 	pthread_mutex_t run_lock;
