@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "vport.h"
+
+#include "rt/rt.h"
+
+/* Messages taken of one port before the data path gets its turn. */
+#define MESSAGES_PER_TURN 8
+
+/* ---- core/be.h ---- */
+
+static int op_send(void *ctx, const struct vhost_user_msg *msg)
+{
+	struct vport *vp = ctx;
+	int ret = gd_vvu_send(&vp->dev, msg);
+
+	if (ret && ret != -EAGAIN)
+		vp->dead = true;
+	return ret;
+}
+
+static void *op_window_begin(void *ctx, const struct vhost_user_region *region, unsigned int index,
+			     const char **why)
+{
+	struct vport *vp = ctx;
+	uint64_t offset = region->mmap_offset;
+	void *window;
+
+	if (!vp->dev.explicit_offsets) {
+		/* Back to back in message order, each behind as much as its file has before it (abi/vvu.h). */
+		if (index == 0)
+			vp->classic_pos = 0;
+		if (region->mmap_offset > vp->dev.shm_size)
+			goto outside;
+		offset = vp->classic_pos + region->mmap_offset;
+		vp->classic_pos = offset + region->memory_size;
+	}
+	if (offset > vp->dev.shm_size || region->memory_size > vp->dev.shm_size - offset)
+		goto outside;
+	window = vp->p->window_begin(vp->p->ctx, vp->dev.shm_gpa + offset, region->memory_size);
+	if (!window)
+		*why = "no room in the page tables for a region";
+	return window;
+
+outside:
+	*why = "a region lies outside the shared-memory resource";
+	return NULL;
+}
+
+static int op_window_step(void *ctx, void *window)
+{
+	struct vport *vp = ctx;
+
+	return vp->p->window_step(vp->p->ctx, window);
+}
+
+static void op_window_end(void *ctx, void *window, uint64_t size)
+{
+	struct vport *vp = ctx;
+
+	vp->p->window_end(vp->p->ctx, window);
+}
+
+/* Notifications are bound by the device before we see the message; what is left to check was checked there. */
+static int op_bind(void *ctx, unsigned int queue, bool present, const char **why)
+{
+	return 0;
+}
+
+static int op_bind_backend_req(void *ctx, const char **why)
+{
+	return 0;
+}
+
+static void op_call(void *ctx, unsigned int queue)
+{
+	struct vport *vp = ctx;
+
+	gd_vvu_call(&vp->dev, queue);
+}
+
+static void op_err(void *ctx, unsigned int queue)
+{
+	struct vport *vp = ctx;
+
+	gd_vvu_err(&vp->dev, queue);
+}
+
+static void op_log(void *ctx, enum be_log_level level, const char *port, const char *text)
+{
+	static const enum gd_log_level levels[] = { GD_LOG_ERROR, GD_LOG_WARN, GD_LOG_INFO, GD_LOG_DEBUG };
+
+	rt_log(levels[level], "%s: %s", port, text);
+}
+
+static const struct be_ops vvu_ops = {
+	.send = op_send,
+	.window_begin = op_window_begin,
+	.window_step = op_window_step,
+	.window_end = op_window_end,
+	.bind_kick = op_bind,
+	.bind_call = op_bind,
+	.bind_err = op_bind,
+	.bind_backend_req = op_bind_backend_req,
+	.call = op_call,
+	.err = op_err,
+	.log = op_log,
+};
+
+/* ---- sessions ---- */
+
+static void vport_begin(struct vport *vp)
+{
+	if (vp->state != VPORT_CLOSED)
+		return;
+	vp->state = VPORT_OPEN;
+	port_connect(&vp->port);
+	rt_log(GD_LOG_DEBUG, "%s: front-end connected", vp->port.name);
+}
+
+/* Forgets the front-end; what it still had in the queue is not for the next one. */
+static void vport_forget(struct vport *vp)
+{
+	struct vhost_user_msg msg;
+
+	port_disconnect(&vp->port);
+	switch_port_down(vp->sw, &vp->port);
+	while (gd_vvu_recv(&vp->dev, &msg) > 0)
+		;
+}
+
+static void vport_reset(struct vport *vp)
+{
+	int ret;
+
+	rt_log(GD_LOG_WARN, "%s: the device failed, resetting it", vp->port.name);
+	port_disconnect(&vp->port);
+	switch_port_down(vp->sw, &vp->port);
+	vp->dead = false;
+	ret = gd_vvu_open(&vp->dev, vp->p, &vp->conf);
+	vp->state = ret ? VPORT_BROKEN : VPORT_CLOSED;
+	if (ret)
+		rt_log(GD_LOG_ERROR, "%s: the device cannot be opened again (%d), port is out of use",
+		       vp->port.name, ret);
+	else
+		vport_ready(vp);
+}
+
+/* Our side ends the session: the device says when that is done. */
+static void vport_end(struct vport *vp)
+{
+	rt_log(GD_LOG_WARN, "%s: session ended: %s", vp->port.name, vp->port.reason.s);
+	vp->state = VPORT_ENDING;
+	gd_vvu_set_up(&vp->dev, false);
+	vport_forget(vp);
+	vport_status(vp);
+}
+
+void vport_status(struct vport *vp)
+{
+	uint32_t status;
+
+	if (vp->state == VPORT_BROKEN)
+		return;
+	if (vp->dead || gd_vvu_needs_reset(&vp->dev)) {
+		vport_reset(vp);
+		return;
+	}
+	status = gd_vvu_status(&vp->dev);
+	if (status & VVU_STATUS_FRONTEND_UP) {
+		if (status & VVU_STATUS_BACKEND_UP)
+			vport_begin(vp);
+		return;
+	}
+	/* A message may be here before FRONTEND_UP was seen; BACKEND_UP tells whether its session still lives. */
+	if (status & VVU_STATUS_BACKEND_UP)
+		return;
+	if (vp->state == VPORT_OPEN)
+		rt_log(GD_LOG_DEBUG, "%s: front-end disconnected", vp->port.name);
+	vport_forget(vp);
+	vp->state = VPORT_CLOSED;
+	vport_ready(vp);
+}
+
+void vport_ready(struct vport *vp)
+{
+	gd_vvu_set_up(&vp->dev, true);
+}
+
+bool vport_pending(struct vport *vp)
+{
+	if (vp->state == VPORT_BROKEN || vp->state == VPORT_ENDING)
+		return false;
+	return vp->dead || port_busy(&vp->port) || gd_vvu_pending(&vp->dev);
+}
+
+bool vport_control(struct vport *vp)
+{
+	struct vhost_user_msg msg;
+
+	if (!vport_pending(vp))
+		return false;
+	if (vp->dead) {
+		vport_reset(vp);
+		return true;
+	}
+	for (unsigned int i = 0; i < MESSAGES_PER_TURN; i++) {
+		int ret;
+
+		if (port_busy(&vp->port)) {
+			ret = port_step(&vp->port);
+			if (ret)
+				vport_end(vp);
+			/* One slice, then the other ports. */
+			return true;
+		}
+		ret = gd_vvu_recv(&vp->dev, &msg);
+		if (ret < 0)
+			vp->dead = true;
+		if (ret <= 0)
+			return true;
+		vport_begin(vp);
+		if (port_message(&vp->port, &msg, PORT_FDS_AS_DUE)) {
+			vport_end(vp);
+			return true;
+		}
+	}
+	return true;
+}
+
+int vport_open(struct vport *vp, const struct vport_conf *conf)
+{
+	struct port_conf pc = {
+		.name = conf->name,
+		.index = conf->index,
+		.ops = &vvu_ops,
+		.ctx = vp,
+		.options = conf->options,
+	};
+	int ret;
+
+	vp->p = conf->p;
+	vp->sw = conf->sw;
+	vp->conf = (struct gd_vvu_conf){
+		.bdf = conf->bdf,
+		.config_irq = 2 * conf->index,
+		.work_irq = 2 * conf->index + 1,
+		.num_kicks = PORT_VRINGS,
+	};
+	ret = gd_vvu_open(&vp->dev, vp->p, &vp->conf);
+	if (ret)
+		return ret;
+	/* Explicit offsets: the device asks for answers the front-end did not ask for. */
+	pc.ack_always = vp->dev.explicit_offsets;
+	pc.mem_slots = vp->dev.explicit_offsets;
+	port_init(&vp->port, &pc);
+	vp->state = VPORT_CLOSED;
+	return 0;
+}
