@@ -104,7 +104,7 @@ static int bind_kicks(struct gd_vvu *v, unsigned int num)
 	const size_t vector = offsetof(struct vvu_notification_cfg, notification_msix_vector);
 
 	if (num > v->max_queues)
-		return -EINVAL;
+		num = v->max_queues;
 	for (unsigned int i = 0; i < num; i++) {
 		drv_write(v->dev.p, v->notifications, select, 2, i);
 		drv_write(v->dev.p, v->notifications, vector, 2, VECTOR_WORK);

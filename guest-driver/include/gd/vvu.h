@@ -45,7 +45,7 @@ struct gd_vvu_conf {
 	unsigned int bdf;
 	unsigned int config_irq;
 	unsigned int work_irq;
-	unsigned int num_kicks; /* notifications to bind: queues 0..num_kicks-1 */
+	unsigned int num_kicks; /* notifications to bind: queues 0..num_kicks-1, or as many as the device has */
 };
 int gd_vvu_open(struct gd_vvu *v, const struct gd_platform *p, const struct gd_vvu_conf *conf);
 
