@@ -123,12 +123,9 @@ static int set_vvu_number(struct parse *p, const char *key, const char *value)
 	uint64_t size;
 
 	if (!strcmp(key, "shm")) {
-		if (prog_parse_size(value, &size) || size < SHM_MIN || size > SHM_MAX ||
-		    (size & (size - 1)))
-			return bad(
-				p,
-				"--vvu: shm=%s: give a power of two of at least 2M, as in shm=64G",
-				value);
+		if (prog_parse_size(value, &size) || size < SHM_MIN || size > SHM_MAX)
+			return bad(p, "--vvu: shm=%s: give a size from 2M up, as in shm=64G",
+				   value);
 		v->shm = size;
 		return 0;
 	}

@@ -15,7 +15,7 @@
 struct conf_vvu {
 	char *link;	 /* path of the proxy's link socket */
 	char *port;	 /* a valid port name */
-	uint64_t shm;	 /* bytes of the shared-memory BAR, a power of two; 0: the default */
+	uint64_t shm;	 /* bytes of the shared-memory BAR; 0: the default */
 	uint32_t queues; /* 1..VVU_MAX_VHOST_QUEUES */
 	uint32_t virtio_id;
 	bool has_uuid; /* else derived from the port's name */

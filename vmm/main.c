@@ -17,7 +17,6 @@
 
 #include "vmm/conf.h"
 #include "vmm/hostlib/control.h"
-#include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
 #include "vmm/hostlib/prog.h"
 #include "vmm/status.h"
@@ -82,7 +81,6 @@ int main(int argc, char *argv[])
 	case CONF_EXIT:
 		break;
 	case CONF_RUN:
-		fd_raise_limit();
 		status = run(&conf);
 		break;
 	}

@@ -12,8 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <json-c/json.h>
-
 #include "vmm/hostlib/log.h"
 #include "vmm/serial.h"
 
@@ -74,7 +72,6 @@ struct serial {
 	uint8_t fifo[FIFO_SIZE];
 	unsigned int fifo_head, fifo_len;
 	unsigned int queue_head, queue_tail; /* free-running */
-	uint64_t dropped;
 	uint8_t queue[QUEUE_SIZE];
 };
 
@@ -121,7 +118,6 @@ static void serial_flush(struct serial *s)
 			/* Nobody will ever read it (EPIPE, EIO, ENOSPC): the guest goes on without
 			 * a console. */
 			log_peer(LOG_L_WARN, "serial", "output failed: %m; output is dropped");
-			s->dropped += s->queue_head - s->queue_tail;
 			s->queue_tail = s->queue_head;
 			return;
 		}
@@ -136,7 +132,7 @@ static void serial_transmit(struct serial *s, uint8_t c)
 	if (s->conf.out_fd < 0)
 		return;
 	if (s->queue_head - s->queue_tail == QUEUE_SIZE) {
-		s->dropped++;
+		log_peer(LOG_L_WARN, "serial", "output is not read; the guest's output is dropped");
 		return;
 	}
 	s->queue[s->queue_head++ % QUEUE_SIZE] = c;
@@ -321,17 +317,9 @@ static void serial_reset(void *dev)
 	serial_update_irq(s);
 }
 
-static void serial_status(void *dev, struct json_object *out)
-{
-	const struct serial *s = dev;
-
-	json_object_object_add(out, "dropped", json_object_new_int64((int64_t)s->dropped));
-}
-
 static const struct bus_ops serial_bus_ops = {.read = serial_read, .write = serial_write};
 static const struct machine_device_ops serial_device_ops = {
 	.reset = serial_reset,
-	.status = serial_status,
 };
 
 /* Regular files and /dev/null can't be watched by epoll. */

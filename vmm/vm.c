@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <sys/ioctl.h>
 
 #include "abi/machine.h"
-#include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
-#include "vmm/serial.h"
 #include "vmm/vm.h"
 
 /* --- machine_ops: the VM is their ctx --- */
@@ -293,46 +289,6 @@ static void create_vcpus(struct vm *vm)
 	free(cpuid);
 }
 
-static void create_serial(struct vm *vm)
-{
-	struct serial_conf conf = {
-		.in_fd = -1,
-		.out_fd = -1,
-		.port = MACHINE_SERIAL_PORT,
-		.irq = MACHINE_SERIAL_IRQ,
-	};
-
-	vm->serial_fd = -1;
-	switch (vm->conf->serial) {
-	case CONF_SERIAL_STDIO:
-		conf.in_fd = STDIN_FILENO;
-		conf.out_fd = STDOUT_FILENO;
-		/* In the background of a terminal, reading gives an error instead of stopping us.
-		 */
-		signal(SIGTTIN, SIG_IGN);
-		break;
-	case CONF_SERIAL_FILE:
-		vm->serial_fd = open(vm->conf->serial_path,
-				     O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
-		if (vm->serial_fd < 0)
-			die("--serial file=%s: %m", vm->conf->serial_path);
-		conf.out_fd = vm->serial_fd;
-		break;
-	case CONF_SERIAL_NONE:
-		break;
-	}
-	vm->serial = serial_create(&vm->machine, &conf);
-	if (!vm->serial)
-		die("cannot create the serial port: %m");
-}
-
-static void create_devices(struct vm *vm)
-{
-	create_serial(vm);
-	if (exitport_init(&vm->exitport, &vm->machine))
-		die("cannot create the exit port");
-}
-
 void vm_create(struct vm *vm, const struct vmm_conf *conf, struct event_base *base)
 {
 	*vm = (struct vm){.conf = conf, .base = base, .num_vcpus = conf->cpus};
@@ -351,11 +307,12 @@ void vm_create(struct vm *vm, const struct vmm_conf *conf, struct event_base *ba
 	create_vcpus(vm);
 	if (boot_state(vm, true))
 		exit(1);
-	create_devices(vm);
+	vm_devices_create(vm);
 }
 
 void vm_start(struct vm *vm)
 {
+	vm_devices_start(vm);
 	for (unsigned int i = 0; i < vm->num_vcpus; i++) {
 		int ret = vcpu_start(&vm->vcpus[i]);
 
@@ -371,8 +328,7 @@ void vm_destroy(struct vm *vm)
 	for (unsigned int i = 0; i < vm->num_vcpus; i++)
 		vcpu_join(&vm->vcpus[i]);
 
-	serial_destroy(vm->serial);
-	fd_close(&vm->serial_fd);
+	vm_devices_destroy(vm);
 	for (unsigned int i = 0; i < vm->num_vcpus; i++)
 		vcpu_destroy(&vm->vcpus[i]);
 	free(vm->vcpus);

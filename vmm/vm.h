@@ -23,7 +23,9 @@
 
 struct event;
 struct event_base;
+struct pci_host;
 struct serial;
+struct vvu_dev;
 
 enum vm_state {
 	VM_RUN,
@@ -51,6 +53,8 @@ struct vm {
 	struct serial *serial;
 	int serial_fd; /* of --serial file=, else -1 */
 	struct exitport exitport;
+	struct pci_host *pci;
+	struct vvu_dev **ports; /* of conf->vvu, in order */
 	uint64_t restarts;
 
 	enum vm_state state; /* atomic; changed with run_lock held */
@@ -78,6 +82,11 @@ void vm_power_off(struct vm *vm, int status);
 void vm_reboot(struct vm *vm);
 /* Makes all vCPUs leave KVM_RUN once. */
 void vm_kick(struct vm *vm);
+
+/* Parts of the above, in vm_devices.c. Links to the proxy are looked for from _start() on. */
+void vm_devices_create(struct vm *vm);
+void vm_devices_start(struct vm *vm);
+void vm_devices_destroy(struct vm *vm);
 
 /* For vCPU threads, before KVM_RUN: waits while the VM is parked. False: the thread ends. */
 bool vm_may_run(struct vm *vm);
