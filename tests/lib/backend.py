@@ -59,7 +59,7 @@ class VmPath(Path):
     """Proxy and back-end VM."""
 
     def __init__(self, session, count, app=("switch",), modes=None, memory="32M", cpus=1,
-                 cpu=None, shm=None, hold=None):
+                 cpu=None, shm=None, hold=None, vmm=True):
         super().__init__(session, "vm", count, modes)
         self.app = list(app)
         self.memory = memory
@@ -71,7 +71,8 @@ class VmPath(Path):
         self.proxy = None
         self.vmm = None
         self.start_proxy()
-        self.start_vmm()
+        if vmm:
+            self.start_vmm()
 
     def start_proxy(self):
         """Start vvu-proxy and wait until it serves."""

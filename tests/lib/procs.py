@@ -50,6 +50,7 @@ class Proc:
         self.first_line = 0  # number of the line at lines[0]
         self.changed = threading.Condition()
         self.eof = False
+        self.expected_alive = True  # until we stop it
         wrap = ["setpriv", "--pdeathsig", "KILL"]
         if cpus is not None:
             wrap = ["taskset", "-c", str(cpus)] + wrap
@@ -136,6 +137,7 @@ class Proc:
 
     def kill(self):
         """SIGKILL to the whole process group."""
+        self.expected_alive = False
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -144,6 +146,7 @@ class Proc:
 
     def stop(self, timeout=5):
         """SIGTERM, then SIGKILL; returns the exit status. Does nothing to a process that has ended."""
+        self.expected_alive = False
         if self.popen.poll() is None:
             self.popen.terminate()
             try:

@@ -1,0 +1,27 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Jumbo frames: an MTU of 9000 on both guests, unfragmented; and a guest that stays at 1500 beside one that does not."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+# pylint: disable=wrong-import-position
+from lib import scenario
+
+
+def check(run):
+    """Pings that need the whole MTU, then bulk data."""
+    run.path(2)
+    a, b = run.two_guests({"mtu": 9000}, {"mtu": 9000})
+    run.ping(a, 1, count=20, size=8972)
+    run.ping(b, 0, count=20, size=8972)
+    run.transfer(a, b, 1, mib=8)
+    for guest in (a, b):
+        guest.run("ip link set eth0 mtu 1500")
+    run.ping(a, 1, count=20, size=1472)
+    run.transfer(b, a, 0, mib=8)
+
+
+scenario.main(__doc__, check)
