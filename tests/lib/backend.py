@@ -156,7 +156,7 @@ class TestpmdPath(Path):
     def counters(self):
         """Frames forwarded, and those a port could not take."""
         return {"switched": self.backend.total("opackets"),
-                "drop.no_buffers": self.backend.total("ipackets") - self.backend.total("opackets")}
+                "port.drop_no_buffers": self.backend.total("ipackets") - self.backend.total("opackets")}
 
 
 def start(session, kind, count, **kw):
@@ -176,9 +176,9 @@ def switched_and_dropped(counters):
     switched = 0
     dropped = {}
     for name, value in counters.items():
-        if name == "switched" or re.search(r"\.delivered$", name):
+        if name == "switched" or re.fullmatch(r"port\..*\.tx_frames", name):
             switched += value
-        match = re.search(r"drop[._](\w+)$", name)
+        match = re.search(r"\.drop_(\w+)$", name)
         if match and value:
             dropped[match.group(1)] = dropped.get(match.group(1), 0) + value
     return switched, dropped

@@ -26,7 +26,7 @@ class Ping:
         if not self.rtts:
             return {"min": None, "avg": None, "p99": None, "max": None}
         ordered = sorted(self.rtts)
-    p99
+        p99 = ordered[-(-99 * len(ordered) // 100) - 1]
         return {"min": round(ordered[0]), "avg": round(sum(ordered) / len(ordered)),
                 "p99": round(p99), "max": round(ordered[-1])}
 
