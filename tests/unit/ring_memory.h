@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Guest memory for ring tests: two regions that are adjacent in guest-physical space and not in ours, and a third one far
+ * away. A scripted driver writes the rings in the first.
+ */
+#ifndef VVU_TESTS_RING_MEMORY_H
+#define VVU_TESTS_RING_MEMORY_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "vq/vq_dev.h"
+#include "vq/vq_drv.h"
+
+#define RM_BYTES 0x8000u
+#define RM_LOW	 0x100000ull
+#define RM_HIGH	 (RM_LOW + RM_BYTES)
+#define RM_FAR	 0x4000000000ull
+#define RM_DESC	 RM_LOW
+#define RM_AVAIL (RM_LOW + 0x2000)
+#define RM_USED	 (RM_LOW + 0x3000)
+#define RM_BUF	 (RM_LOW + 0x6000) /* buffers, up to RM_HIGH and across it */
+
+struct ring_memory {
+	struct memmap map;
+	uint8_t *low;
+	uint8_t *high;
+	uint8_t *far;
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	unsigned int size;
+	struct vq_dev vq;
+	struct vq_chain *chain;
+};
+
+/* A buffer of exactly RM_BYTES, page-aligned, so that ASan sees every byte too far. */
+static inline uint8_t *rm_alloc(void)
+{
+	uint8_t *p = aligned_alloc(4096, RM_BYTES);
+
+	assert_non_null(p);
+	memset(p, 0, RM_BYTES);
+	return p;
+}
+
+static inline struct vq_dev_conf rm_conf(struct ring_memory *m, unsigned int size)
+{
+	return (struct vq_dev_conf){
+		.map = &m->map,
+		.desc = gpa(RM_DESC),
+		.avail = gpa(RM_AVAIL),
+		.used = gpa(RM_USED),
+		.size = size,
+		.indirect = true,
+	};
+}
+
+/* Fresh memory and a running device queue of size entries. */
+static inline struct ring_memory *rm_new(unsigned int size)
+{
+	struct ring_memory *m = calloc(1, sizeof(*m));
+	struct vq_dev_conf conf;
+
+	assert_non_null(m);
+	m->chain = malloc(sizeof(*m->chain));
+	assert_non_null(m->chain);
+	memset(m->chain, 0xa5, sizeof(*m->chain)); /* nothing may rely on a zeroed chain */
+	m->low = rm_alloc();
+	m->high = rm_alloc();
+	m->far = rm_alloc();
+	memmap_init(&m->map);
+	assert_int_equal(memmap_add(&m->map, gpa(RM_LOW), RM_BYTES, m->low), 0);
+	assert_int_equal(memmap_add(&m->map, gpa(RM_HIGH), RM_BYTES, m->high), 0);
+	assert_int_equal(memmap_add(&m->map, gpa(RM_FAR), RM_BYTES, m->far), 0);
+	m->size = size;
+	m->desc = (void *)m->low;
+	m->avail = (void *)(m->low + (RM_AVAIL - RM_LOW));
+	m->used = (void *)(m->low + (RM_USED - RM_LOW));
+	conf = rm_conf(m, size);
+	assert_int_equal(vq_dev_start(&m->vq, &conf), 0);
+	return m;
+}
+
+static inline void rm_free(struct ring_memory *m)
+{
+	free(m->chain);
+	free(m->low);
+	free(m->high);
+	free(m->far);
+	free(m);
+}
+
+static inline void rm_desc(struct ring_memory *m, unsigned int i, uint64_t addr, uint32_t len, uint16_t flags,
+			   uint16_t next)
+{
+	m->desc[i] = (struct vring_desc){ addr, len, flags, next };
+}
+
+static inline void rm_offer(struct ring_memory *m, uint16_t head)
+{
+	m->avail->ring[m->avail->idx % m->size] = head;
+	m->avail->idx++;
+}
+
+static inline le16 *rm_used_event(struct ring_memory *m)
+{
+	return &m->avail->ring[m->size];
+}
+
+static inline le16 *rm_avail_event(struct ring_memory *m)
+{
+	return (le16 *)(void *)&m->used->ring[m->size];
+}
+
+#endif

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Driver side of the split ring: alone against a device that lies, then against our device side over the same memory, in
+ * one thread step by step and in two threads that sleep only when the rings say they may.
+ */
+#include "ring_memory.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define SIZE 16u
+
+static uint8_t *ring_memory(unsigned int size)
+{
+	uint32_t bytes = vq_drv_layout(size).bytes;
+	uint8_t *p = aligned_alloc(4096, ALIGN_UP(bytes, 4096));
+
+	assert_non_null(p);
+	memset(p, 0, ALIGN_UP(bytes, 4096));
+	return p;
+}
+
+static void layout(void **state)
+{
+	for (unsigned int size = 1; size <= VQ_DRV_SIZE_MAX; size *= 2) {
+		struct vq_drv_layout l = vq_drv_layout(size);
+
+		assert_true(l.avail_offset >= vring_desc_bytes(size));
+		assert_true(l.used_offset >= l.avail_offset + vring_avail_bytes(size));
+		assert_true(l.bytes >= l.used_offset + vring_used_bytes(size));
+		assert_true(IS_ALIGNED(l.avail_offset, VRING_AVAIL_ALIGN));
+		assert_true(IS_ALIGNED(l.used_offset, VRING_USED_ALIGN));
+	}
+}
+
+static void init_refuses(void **state)
+{
+	uint8_t *mem = ring_memory(SIZE);
+	struct vq_drv drv;
+
+	assert_int_equal(vq_drv_init(&drv, mem, 0, false), -EINVAL);
+	assert_int_equal(vq_drv_init(&drv, mem, 12, false), -EINVAL);
+	assert_int_equal(vq_drv_init(&drv, mem, VQ_DRV_SIZE_MAX * 2, false), -EINVAL);
+	free(mem);
+}
+
+static void fills_up(void **state)
+{
+	uint8_t *mem = ring_memory(SIZE);
+	struct vq_drv drv;
+	uint64_t cookie;
+	uint32_t written;
+
+	assert_int_equal(vq_drv_init(&drv, mem, SIZE, false), 0);
+	assert_false(vq_drv_kick_needed(&drv));
+	for (unsigned int i = 0; i < SIZE; i++)
+		assert_int_equal(vq_drv_add(&drv, gpa(0x1000 * i), 64, true, 100 + i), 0);
+	assert_int_equal(vq_drv_add(&drv, gpa(0), 64, true, 0), -ENOSPC);
+	assert_int_equal(drv.avail->idx, SIZE);
+	assert_true(vq_drv_kick_needed(&drv));
+	assert_false(vq_drv_kick_needed(&drv));
+	assert_int_equal(vq_drv_get_used(&drv, &cookie, &written), 0);
+
+	/* Given back in another order. */
+	for (unsigned int i = 0; i < SIZE; i++) {
+		drv.used->ring[i] = (struct vring_used_elem){ SIZE - 1 - i, i };
+		drv.used->idx++;
+	}
+	for (unsigned int i = 0; i < SIZE; i++) {
+		assert_int_equal(vq_drv_get_used(&drv, &cookie, &written), 1);
+		assert_int_equal(cookie, 100 + SIZE - 1 - i);
+		assert_int_equal(written, i);
+	}
+	assert_int_equal(vq_drv_get_used(&drv, &cookie, &written), 0);
+	drv.used->flags = VRING_USED_F_NO_NOTIFY;
+	assert_int_equal(vq_drv_add(&drv, gpa(0), 64, true, 0), 0);
+	assert_false(vq_drv_kick_needed(&drv));
+	free(mem);
+}
+
+static void device_lies(void **state)
+{
+	const struct {
+		struct vring_used_elem elem;
+		uint16_t idx;
+	} lies[] = {
+		{ { 1, 0 }, 1 },	  /* not in flight */
+		{ { SIZE, 0 }, 1 },	  /* no such descriptor */
+		{ { UINT32_MAX, 0 }, 1 },
+		{ { 0, 65 }, 1 },	  /* more than it may write */
+		{ { 0, 0 }, 2 },	  /* more used than in flight */
+		{ { 0, 0 }, 0xffff },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(lies); i++) {
+		uint8_t *mem = ring_memory(SIZE);
+		struct vq_drv drv;
+		uint64_t cookie;
+		uint32_t written;
+
+		assert_int_equal(vq_drv_init(&drv, mem, SIZE, true), 0);
+		assert_int_equal(vq_drv_add(&drv, gpa(0), 64, true, 0), 0);
+		drv.used->ring[0] = lies[i].elem;
+		drv.used->idx = lies[i].idx;
+		assert_int_equal(vq_drv_get_used(&drv, &cookie, &written), -EPROTO);
+		free(mem);
+	}
+}
+
+/* Driver and device over one piece of memory. */
+struct pair {
+	struct vq_drv drv;
+	struct vq_dev dev;
+	struct vq_chain *chain;
+	struct memmap map;
+	uint8_t *mem;
+	uint8_t *buf;
+};
+
+#define PAIR_RING 0x10000ull
+#define PAIR_BUF  0x80000ull
+#define SLOT	  64u
+
+static struct pair *pair_new(unsigned int size, bool event_idx)
+{
+	struct vq_drv_layout l = vq_drv_layout(size);
+	struct pair *p = calloc(1, sizeof(*p));
+	struct vq_dev_conf conf;
+
+	assert_non_null(p);
+	p->mem = ring_memory(size);
+	p->buf = calloc(size, SLOT);
+	p->chain = malloc(sizeof(*p->chain));
+	assert_non_null(p->buf);
+	assert_non_null(p->chain);
+	memmap_init(&p->map);
+	assert_int_equal(memmap_add(&p->map, gpa(PAIR_RING), ALIGN_UP(l.bytes, 4096), p->mem), 0);
+	assert_int_equal(memmap_add(&p->map, gpa(PAIR_BUF), size * SLOT, p->buf), 0);
+	assert_int_equal(vq_drv_init(&p->drv, p->mem, size, event_idx), 0);
+	conf = (struct vq_dev_conf){
+		.map = &p->map,
+		.desc = gpa(PAIR_RING),
+		.avail = gpa(PAIR_RING + l.avail_offset),
+		.used = gpa(PAIR_RING + l.used_offset),
+		.size = size,
+		.event_idx = event_idx,
+	};
+	assert_int_equal(vq_dev_start(&p->dev, &conf), 0);
+	return p;
+}
+
+static void pair_free(struct pair *p)
+{
+	free(p->mem);
+	free(p->buf);
+	free(p->chain);
+	free(p);
+}
+
+/* The device copies the sequence number of each buffer it gets, doubled, into it. */
+static unsigned int device_burst(struct pair *p, unsigned int most)
+{
+	unsigned int n = 0;
+
+	while (n < most) {
+		uint64_t value;
+		int rc = vq_dev_get(&p->dev, p->chain);
+
+		assert_true(rc >= 0);
+		if (rc == 0)
+			break;
+		assert_int_equal(p->chain->num_in, 1);
+		memcpy(&value, p->chain->segs[0].base, sizeof(value));
+		value *= 2;
+		assert_int_equal(vq_chain_write(p->chain, 0, &value, sizeof(value)), sizeof(value));
+		vq_dev_put(&p->dev, p->chain->head, sizeof(value));
+		n++;
+	}
+	vq_dev_publish(&p->dev);
+	return n;
+}
+
+static void driver_add(struct pair *p, uint64_t seq, unsigned int slot)
+{
+	memcpy(p->buf + SLOT * slot, &seq, sizeof(seq));
+	assert_int_equal(vq_drv_add(&p->drv, gpa(PAIR_BUF + SLOT * slot), SLOT, true, seq << 16 | slot), 0);
+}
+
+/* Takes one used buffer, checks what the device made of it; returns its slot, or -1. */
+static int driver_take(struct pair *p)
+{
+	uint64_t cookie;
+	uint64_t value;
+	uint32_t written;
+	unsigned int slot;
+	int rc = vq_drv_get_used(&p->drv, &cookie, &written);
+
+	assert_true(rc >= 0);
+	if (rc == 0)
+		return -1;
+	slot = cookie & 0xffff;
+	assert_int_equal(written, sizeof(value));
+	memcpy(&value, p->buf + SLOT * slot, sizeof(value));
+	assert_int_equal(value, 2 * (cookie >> 16));
+	return (int)slot;
+}
+
+static void against_device(bool event_idx)
+{
+	struct pair *p = pair_new(SIZE, event_idx);
+	uint64_t added = 0;
+	uint64_t taken = 0;
+	unsigned int calls = 0;
+	unsigned int kicks = 0;
+
+	/* Bursts of all sizes, more than twice round the 16-bit indices. */
+	while (taken < 2 * 65536 + 1000) {
+		unsigned int burst = 1 + (unsigned int)(added * 7 % SIZE);
+
+		for (unsigned int i = 0; i < burst; i++, added++)
+			driver_add(p, added, (unsigned int)(added % SIZE));
+		kicks += vq_drv_kick_needed(&p->drv);
+		assert_int_equal(device_burst(p, SIZE), burst);
+		calls += vq_dev_call_needed(&p->dev);
+		assert_false(vq_dev_kick_enable(&p->dev)); /* would sleep: so the next add must kick */
+		for (unsigned int i = 0; i < burst; i++, taken++)
+			assert_int_not_equal(driver_take(p), -1);
+		assert_int_equal(driver_take(p), -1); /* would sleep: so the next use must call */
+	}
+	assert_int_equal(added, taken);
+	assert_true(kicks == calls && kicks > 65536 / SIZE);
+	assert_int_equal(p->drv.num_free, SIZE);
+
+	/* While the device polls it is not kicked. */
+	vq_dev_kick_disable(&p->dev);
+	for (unsigned int i = 0; i < 200000; i++) {
+		driver_add(p, i, 0);
+		assert_false(vq_drv_kick_needed(&p->drv));
+		assert_int_equal(device_burst(p, SIZE), 1);
+		assert_true(vq_dev_call_needed(&p->dev));
+		assert_int_equal(driver_take(p), 0);
+		assert_int_equal(driver_take(p), -1);
+	}
+	pair_free(p);
+}
+
+static void against_device_flags(void **state)
+{
+	against_device(false);
+}
+
+static void against_device_events(void **state)
+{
+	against_device(true);
+}
+
+/*
+ * Two threads. Each sleeps in poll() as soon as its ring tells it that a notification will come. A lost
+ * notification is a hang: poll() then times out and the test fails.
+ */
+#define THREAD_ROUNDS 200000u
+#define HANG_MS	      60000
+
+struct threads {
+	struct pair *pair;
+	int kick;
+	int call;
+	unsigned int sleeps;
+};
+
+static void notify(int fd)
+{
+	uint64_t one = 1;
+
+	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
+static bool wait_for(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	uint64_t count;
+
+	if (poll(&pfd, 1, HANG_MS) != 1)
+		return false;
+	return read(fd, &count, sizeof(count)) == sizeof(count);
+}
+
+/* Returns NULL, or words for what went wrong: cmocka's assertions belong to the main thread. */
+static void *device_thread(void *arg)
+{
+	struct threads *t = arg;
+	struct vq_dev *dev = &t->pair->dev;
+	struct vq_chain *chain = t->pair->chain;
+	unsigned int done = 0;
+	const char *wrong = NULL;
+
+	while (done < THREAD_ROUNDS && !wrong) {
+		int rc = vq_dev_get(dev, chain);
+
+		if (rc < 0) {
+			wrong = vq_broken_name(dev->broken);
+		} else if (rc == 1) {
+			vq_chain_write(chain, 0, &(uint64_t){ done }, 8);
+			vq_dev_put(dev, chain->head, 8);
+			done++;
+			if (done % 3) /* some in bursts */
+				continue;
+		}
+		vq_dev_publish(dev);
+		if (vq_dev_call_needed(dev))
+			notify(t->call);
+		if (rc == 0 && !vq_dev_kick_enable(dev)) {
+			t->sleeps++;
+			if (!wait_for(t->kick))
+				wrong = "the device was not kicked";
+			vq_dev_kick_disable(dev);
+		}
+	}
+	vq_dev_publish(dev);
+	notify(t->call);
+	return (void *)(uintptr_t)wrong;
+}
+
+static void two_threads(bool event_idx)
+{
+	struct threads t = { .pair = pair_new(SIZE, event_idx), .kick = eventfd(0, 0), .call = eventfd(0, 0) };
+	struct vq_drv *drv = &t.pair->drv;
+	unsigned int added = 0;
+	unsigned int taken = 0;
+	pthread_t thread;
+	void *wrong;
+
+	assert_int_equal(pthread_create(&thread, NULL, device_thread, &t), 0);
+	while (taken < THREAD_ROUNDS) {
+		uint64_t cookie;
+		uint64_t value;
+		uint32_t written;
+		int rc;
+
+		while (added < THREAD_ROUNDS && drv->num_free) {
+			assert_int_equal(vq_drv_add(drv, gpa(PAIR_BUF + SLOT * (added % SIZE)), SLOT, true, added), 0);
+			added++;
+		}
+		if (vq_drv_kick_needed(drv))
+			notify(t.kick);
+		rc = vq_drv_get_used(drv, &cookie, &written);
+		assert_true(rc >= 0);
+		if (rc == 0) {
+			assert_true(wait_for(t.call));
+			continue;
+		}
+		assert_int_equal(cookie, taken);
+		memcpy(&value, t.pair->buf + SLOT * (taken % SIZE), sizeof(value));
+		assert_int_equal(value, taken);
+		taken++;
+	}
+	assert_int_equal(pthread_join(thread, &wrong), 0);
+	if (wrong)
+		fail_msg("%s", (const char *)wrong);
+	print_message("device slept %u times in %u buffers\n", t.sleeps, taken);
+	close(t.kick);
+	close(t.call);
+	pair_free(t.pair);
+}
+
+static void two_threads_flags(void **state)
+{
+	two_threads(false);
+}
+
+static void two_threads_events(void **state)
+{
+	two_threads(true);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(layout),
+		cmocka_unit_test(init_refuses),
+		cmocka_unit_test(fills_up),
+		cmocka_unit_test(device_lies),
+		cmocka_unit_test(against_device_flags),
+		cmocka_unit_test(against_device_events),
+		cmocka_unit_test(two_threads_flags),
+		cmocka_unit_test(two_threads_events),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
