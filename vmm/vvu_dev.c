@@ -72,7 +72,7 @@ static void status_write(struct vvu_dev *d, uint32_t value)
 	bool was = d->status & VVU_STATUS_BACKEND_UP;
 	bool up = value & VVU_STATUS_BACKEND_UP;
 
-	if (was == up || (d->vp.dev.status & VIRTIO_STATUS_DEVICE_NEEDS_RESET))
+	if ((was && up) || (d->vp.dev.status & VIRTIO_STATUS_DEVICE_NEEDS_RESET))
 		return;
 	if (up) {
 		/* The driver says that it is done with the last session: its memory, and its answers. */

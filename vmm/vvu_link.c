@@ -151,7 +151,7 @@ static bool flush_owed(struct vvu_dev *d)
 	if (!send_text(d, &l->result, &l->owe_result) ||
 	    !send_text(d, &l->session_down, &l->owe_session_down))
 		return false;
-	if (l->told_up && (l->went_down || !vvu_is_up(d)) && !send_backend_down(d))
+	if (l->told_up && l->went_down && !send_backend_down(d))
 		return false;
 	l->went_down = false;
 	if (!l->told_up && vvu_is_up(d))
@@ -200,8 +200,13 @@ static void session_up(struct vvu_dev *d, uint32_t number)
 		link_error(d, "session number 0");
 		return;
 	}
+	if (!d->link.told_up)
+		return; /* opened before the proxy read that the back-end went down; it knows by now */
 	vvu_session_end(d, VVU_END_PROXY, "the proxy opened session %u", number);
-	/* Begins when the driver is back up, now or later; until then its messages stay in the socket. */
+	/*
+	 * The end of the last session has cleared BACKEND_UP, and the proxy need not wait until the driver has set it again:
+	 * the session begins then, and its messages stay in the socket until then.
+	 */
 	d->session.pending = number;
 }
 

@@ -86,8 +86,6 @@ void vvu_session_end(struct vvu_dev *d, enum vvu_end how, const char *fmt, ...)
 		vvu_link_session_down(d, number, why);
 	if (how == VVU_END_DRIVER)
 		d->link.went_down = true;
-	else
-		d->link.told_up = false; /* the end of a session takes BACKEND_UP with it */
 	log_peer(how == VVU_END_DEVICE ? LOG_L_WARN : LOG_L_INFO, d->port, "session %u ended: %s",
 		 number, why);
 	d->status = 0;
@@ -99,6 +97,7 @@ void vvu_broken(struct vvu_dev *d, const char *why)
 {
 	vvu_session_end(d, VVU_END_DEVICE, "the back-end's driver: %s", why);
 	virtio_dev_needs_reset(&d->vp.dev, why);
+	d->link.went_down = true;
 	vvu_link_wake(d);
 }
 
