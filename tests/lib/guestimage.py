@@ -164,18 +164,19 @@ def kernel(note=lambda text: None):
 
 def cpio(entries):
     """
-    A newc archive. `entries` is a list of (path, mode, data[, rdev major, minor]); a mode without a file type is that of
-    a regular file; parent directories are made as needed. Done here because device nodes in it need no root this way.
+    A newc archive. `entries` is a list of (path, mode, data[, rdev major, minor[, mtime]]); a mode without a file type is
+    that of a regular file; parent directories are made as needed. Done here because device nodes in it need no root this
+    way.
     """
     out = io.BytesIO()
     inode = 0
     seen = set()
 
-    def emit(path, mode, data, major=0, minor=0):
+    def emit(path, mode, data, major=0, minor=0, mtime=0):
         nonlocal inode
         inode += 1
         name = path.encode() + b"\0"
-        fields = (inode, mode, 0, 0, 2 if stat.S_ISDIR(mode) else 1, 0, len(data), 0, 0,
+        fields = (inode, mode, 0, 0, 2 if stat.S_ISDIR(mode) else 1, mtime, len(data), 0, 0,
                   major, minor, len(name), 0)
         out.write(b"070701" + b"".join(b"%08X" % f for f in fields) + name)
         out.write(b"\0" * (-out.tell() % 4))
@@ -191,6 +192,8 @@ def cpio(entries):
 
     for path, mode, data, *device in entries:
         path = path.lstrip("/")
+        if path in seen:
+            continue
         parents(path)
         seen.add(path)
         emit(path, mode if stat.S_IFMT(mode) else stat.S_IFREG | mode, data, *device)
@@ -211,6 +214,42 @@ def module_entries(kern, names):
     """Modules for /modules and the order in which to load them."""
     entries = [(f"modules/{m}.ko", 0o644, kern.module(m)) for m in names]
     entries.append(("modules/order", 0o644, (" ".join(names) + "\n").encode()))
+    return entries
+
+
+def file_entry(path, at=None):
+    """A file of the host, at the same path in the guest unless told otherwise; its time goes with it."""
+    path = pathlib.Path(path)
+    info = path.stat()
+    return (str(at or path), stat.S_IMODE(info.st_mode), path.read_bytes(), 0, 0, int(info.st_mtime))
+
+
+def program_entries(path):
+    """A dynamically linked program and the shared libraries it needs."""
+    path = pathlib.Path(path)
+    out = subprocess.run(["ldd", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                         check=False).stdout
+    needed = re.findall(r"(?:=> |^\s*)(/\S+)", out, re.M)
+    return [file_entry(path)] + [file_entry(lib) for lib in needed]
+
+
+def python_entries(python="/usr/bin/python3"):
+    """The system's Python interpreter and the parts of its library that tests may use."""
+    code = "import sys, sysconfig; print(sys.executable, sysconfig.get_path('stdlib'), sys.version_info[1])"
+    found = subprocess.run([python, "-I", "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    _, library, minor = found.stdout.split()
+    binary = pathlib.Path(python).resolve()
+    entries = program_entries(binary)
+    entries.append(("usr/bin/python3", stat.S_IFLNK | 0o777, str(binary).encode()))
+    unneeded = re.compile(r"/(test|tests|lib2to3|idlelib|tkinter|distutils|pydoc_data|ensurepip|venv|unittest"
+                          r"|xml|xmlrpc|config-3[^/]*|dist-packages|site-packages)(/|$)")
+    for path in sorted(pathlib.Path(library).rglob("*")):
+        if path.is_file() and not unneeded.search(str(path)) and (
+                "__pycache__" not in path.parts or f"cpython-3{minor}.pyc" in path.name):
+            entries.append(file_entry(path))
+    for module in pathlib.Path(library, "lib-dynload").glob("*.so"):
+        if module.name.startswith(("_ctypes", "_json", "_hashlib", "_posixsubprocess", "_multiprocessing")):
+            entries += program_entries(module)[1:]
     return entries
 
 

@@ -50,6 +50,7 @@ class Proc:
         self.first_line = 0  # number of the line at lines[0]
         self.changed = threading.Condition()
         self.eof = False
+        self.echo = False           # True: show the output as it comes
         self.expected_alive = True  # until we stop it
         wrap = ["setpriv", "--pdeathsig", "KILL"]
         if cpus is not None:
@@ -71,6 +72,8 @@ class Proc:
                 line = raw.decode("utf-8", "replace").rstrip("\r\n")
                 log.write(line + "\n")
                 log.flush()
+                if self.echo:
+                    print(line, flush=True)
                 with self.changed:
                     if len(self.lines) == self.lines.maxlen:
                         self.first_line += 1
