@@ -129,11 +129,11 @@ int wire_read(struct wire_reader *r, int sock, enum vu_rule *rule)
 			return 0;
 		if (n < 0)
 			return (int)n;
-		if (lost)
-			return reader_broken(r, rule, VU_RULE_FDS);
 		if (n == 0)
 			return -ECONNRESET;
 		r->have += (uint32_t)n;
+		if (lost)
+			return reader_broken(r, rule, VU_RULE_FDS);
 		if (r->have == hdr_bytes && want == hdr_bytes) {
 			enum vu_rule broken = vu_check_header(&r->in.msg.hdr, r->replies);
 

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * vvu-proxy: the control plane of a host. It relays vhost-user messages between front-ends and the
+ * virtio-vhost-user devices of back-end VMs, and never sees a frame.
+ *
+ * Start-up: 1 command line, 2 limits and signals, 3 sockets (ports, then links, then control), 4
+ * ready, 5 the loop. Whatever fails before 4 ends the program with a line; after it, nothing that a
+ * peer does.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "host-proxy/conf.h"
+#include "host-proxy/port.h"
+#include "host-proxy/proxy.h"
+#include "host-proxy/status.h"
+#include "vmm/hostlib/control.h"
+#include "vmm/hostlib/fds.h"
+#include "vmm/hostlib/log.h"
+#include "vmm/hostlib/prog.h"
+
+/*
+ * What a port needs with eight queues in use: listening socket, front-end, link, channel, three
+ * eventfds a queue, and eight fds of a message under way.
+ */
+#define FDS_PER_PORT 36
+#define FDS_OF_OURS  32
+
+static void check_fd_limit(const struct proxy_conf *conf)
+{
+	uint64_t limit = fd_raise_limit();
+	uint64_t ports = limit > FDS_OF_OURS ? (limit - FDS_OF_OURS) / FDS_PER_PORT : 0;
+
+	if (ports < conf->num_ports)
+		log_warn(NULL,
+			 "%llu open files carry about %llu ports, not %u: raise the hard limit "
+			 "(ulimit -Hn, systemd LimitNOFILE=)",
+			 (unsigned long long)limit, (unsigned long long)ports, conf->num_ports);
+}
+
+static const char *remedy(int err)
+{
+	switch (err) {
+	case EADDRINUSE:
+		return " (another program listens there)";
+	case ENOTSOCK:
+		return " (a file that is no socket is in the way)";
+	case ENOENT:
+		return " (does its directory exist?)";
+	case EACCES:
+	case EPERM:
+		return " (may this user write its directory?)";
+	default:
+		return "";
+	}
+}
+
+static void run(struct proxy *p)
+{
+	/* One turn at a time: what ended during the turn is freed after it. */
+	while (!event_base_got_exit(p->base)) {
+		if (event_base_loop(p->base, EVLOOP_ONCE) < 0) {
+			log_error(NULL, "the event loop failed: %s", strerror(errno));
+			return;
+		}
+		proxy_reap(p);
+	}
+}
+
+static struct event_base *new_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base = NULL;
+
+	/* EV_CLOSED is what tells that a peer we don't read has gone. */
+	if (config && event_config_require_features(config, EV_FEATURE_EARLY_CLOSE) == 0)
+		base = event_base_new_with_config(config);
+	if (config)
+		event_config_free(config);
+	return base;
+}
+
+int main(int argc, char **argv)
+{
+	struct control *control = NULL;
+	struct event_base *base;
+	struct proxy_conf conf;
+	struct proxy proxy;
+	const char *what;
+	int ret;
+
+	log_open("vvu-proxy");
+	conf_parse(&conf, argc, argv);
+	check_fd_limit(&conf);
+	base = new_base();
+	if (!base || prog_stop_on_signals(base) < 0)
+		die("libevent gives no event loop with epoll");
+	ret = proxy_open(&proxy, base, &conf, &what);
+	if (!ret && conf.control) {
+		control = control_open(base, conf.control, status_command, &proxy);
+		what = conf.control;
+		ret = control ? 0 : -errno;
+	}
+	if (ret) {
+		log_error(NULL, "%s: %s%s", what, strerror(-ret), remedy(-ret));
+	} else {
+		log_info(NULL, "%u port%s, links at %s", conf.num_ports,
+			 conf.num_ports == 1 ? "" : "s", conf.link);
+		prog_ready();
+		run(&proxy);
+	}
+	control_close(control);
+	proxy_close(&proxy);
+	event_base_free(base);
+	conf_free(&conf);
+	return ret ? 1 : 0;
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "host-proxy/session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "host-proxy/link.h"
+#include "host-proxy/port.h"
+#include "host-proxy/relay.h"
+#include "vmm/hostlib/fds.h"
+#include "vmm/hostlib/prog.h"
+
+#define MESSAGES_PER_TURN 16 /* then other sockets have their turn */
+
+/*
+ * A front-end that waits for an answer may have stopped its whole guest (QEMU does). A back-end
+ * that is alive but silent for so long is as good as dead.
+ */
+static const struct timeval answer_time = {.tv_sec = 30};
+
+static const char *const state_names[] = {
+	[SESSION_HELD] = "held",
+	[SESSION_UP] = "up",
+	[SESSION_DEAD] = "dead",
+};
+
+/* False, and nothing changes, for a move that the states don't have. */
+static bool session_set_state(struct session *s, enum session_state state)
+{
+	static const unsigned int from[] = {
+		[SESSION_HELD] = 0,
+		[SESSION_UP] = BIT_U32(SESSION_HELD),
+		[SESSION_DEAD] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_UP),
+	};
+
+	if (!(from[state] & BIT_U32(s->state))) {
+		log_error(s->port->who, "session may not go from %s to %s", state_names[s->state],
+			  state_names[state]);
+		return false;
+	}
+	log_debug(s->port->who, "session %u %s -> %s", s->id, state_names[s->state],
+		  state_names[state]);
+	s->state = state;
+	return true;
+}
+
+static void close_fds(struct session *s)
+{
+	wire_reader_reset(&s->in);
+	channel_close(s);
+	for (uint32_t i = 0; i < s->num_rings; i++)
+		fds_close(s->rings[i].fds, RING_FDS);
+	fd_close(&s->sock);
+}
+
+void session_end(struct session *s, enum session_end_by by, bool tell_link, const char *fmt, ...)
+{
+	static const char *const names[] = {
+		[BY_FRONT_END] = "front-end", [BY_BACK_END] = "back-end", [BY_PROXY] = "proxy"};
+	struct port *port = s->port;
+	bool was_up = s->state == SESSION_UP;
+	char reason[LINK_REASON_MAX - 32];
+	va_list ap;
+
+	if (s->state == SESSION_DEAD || !session_set_state(s, SESSION_DEAD))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(reason, sizeof(reason), fmt, ap);
+	va_end(ap);
+	watch_clear(&s->watch);
+	event_del(&s->timer);
+	close_fds(s);
+	port->session = NULL;
+	LIST_INSERT_HEAD(&port->proxy->dead_sessions, s, next);
+	snprintf(port->last_end, sizeof(port->last_end), "%s: %s", names[by], reason);
+	if (was_up)
+		port_log(port, LOG_L_INFO, "session %u of pid %d ended: %s", s->id, s->pid,
+			 port->last_end);
+	else
+		port_log(port, LOG_L_INFO, "waiting pid %d: %s", s->pid, port->last_end);
+	if (was_up && tell_link && port->link && port->link->state == LINK_UP)
+		link_session_down(port->link, s->id, port->last_end);
+	port_update(port);
+}
+
+void session_free(struct session *s)
+{
+	free(s->rings);
+	free(s);
+}
+
+static void on_session_timer(evutil_socket_t sock, short what, void *arg)
+{
+	struct session *s = arg;
+	struct port *port = s->port;
+
+	if (s->state == SESSION_UP) {
+		session_end(s, BY_BACK_END, true, "%s: no answer for %d s",
+			    s->num_pending ? s->pending[0].info->name : "request",
+			    (int)answer_time.tv_sec);
+		return;
+	}
+	port->count.held_in_vain++;
+	if (!port->link)
+		session_end(s, BY_PROXY, false,
+			    "no back-end within %u s: no VMM is linked (vvu-vmm --vvu "
+			    "link=%s,port=%s)",
+			    port->conf->hold_s, port->proxy->conf->link, port->conf->name);
+	else
+		session_end(s, BY_PROXY, false,
+			    "no back-end within %u s: %s is linked, but its guest has not set "
+			    "back-end-up",
+			    port->conf->hold_s, port->link->who);
+}
+
+void session_restart_timer(struct session *s)
+{
+	if (s->num_pending)
+		event_add(&s->timer, &answer_time);
+	else
+		event_del(&s->timer);
+}
+
+static void read_messages(struct session *s)
+{
+	for (unsigned int n = 0; n < MESSAGES_PER_TURN; n++) {
+		enum vu_rule rule;
+		int ret;
+
+		if (s->state != SESSION_UP || !(s->watch.events & EV_READ))
+			return;
+		ret = wire_read(&s->in, s->sock, &rule);
+		if (ret == 0)
+			return;
+		if (ret == 1) {
+			relay_front_end(s, &s->in.in);
+			if (s->state == SESSION_DEAD)
+				return; /* its fds are closed */
+			wire_reader_reset(&s->in);
+			session_update_interest(s);
+		} else if (ret == -EPROTO) {
+			relay_front_end_broken(s, rule);
+		} else if (s->in.have) {
+			session_end(s, BY_FRONT_END, true,
+				    "closed its connection inside a message");
+		} else {
+			session_end(s, BY_FRONT_END, true, "closed its connection");
+		}
+	}
+}
+
+static void on_session_event(evutil_socket_t sock, short what, void *arg)
+{
+	struct session *s = arg;
+
+	if ((what & EV_WRITE) && s->out_waits) {
+		s->out_waits = false;
+		if (session_send(s, &s->out) && !s->out_waits)
+			relay_flush_answers(s);
+	}
+	if (s->state == SESSION_DEAD)
+		return;
+	if (what & EV_READ)
+		read_messages(s);
+	else if (!(s->watch.events & EV_READ) && watch_hung_up(s->sock))
+		session_end(s, BY_FRONT_END, true, "closed its connection");
+	if (s->state != SESSION_DEAD)
+		port_update(s->port);
+}
+
+struct session *session_new(struct port *port, int sock)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	struct timeval hold = {.tv_sec = port->conf->hold_s};
+
+	if (!s) {
+		fd_close(&sock);
+		return NULL;
+	}
+	s->port = port;
+	s->state = SESSION_HELD;
+	s->sock = sock;
+	s->channel = -1;
+	s->since_ns = proxy_now_ns();
+	prog_peer_uid(sock, &s->uid);
+	prog_peer_pid(sock, &s->pid);
+	wire_reader_init(&s->in);
+	watch_init(&s->watch, port->proxy->base, sock, on_session_event, s);
+	evtimer_assign(&s->timer, port->proxy->base, on_session_timer, s);
+	event_add(&s->timer, &hold);
+	port->session = s;
+	if (!port->link || port->link->state != LINK_UP)
+		port_log(port, LOG_L_INFO, "front-end (pid %d, uid %u) waits for the back-end",
+			 s->pid, s->uid);
+	return s;
+}
+
+void session_start(struct session *s)
+{
+	struct port *port = s->port;
+	uint32_t num = port->link->back_end.max_queues;
+
+	s->rings = calloc(num, sizeof(*s->rings));
+	if (!s->rings) {
+		session_end(s, BY_PROXY, false, "out of memory");
+		return;
+	}
+	s->num_rings = num;
+	for (uint32_t i = 0; i < num; i++) {
+		for (unsigned int k = 0; k < RING_FDS; k++)
+			s->rings[i].fds[k] = -1;
+	}
+	event_del(&s->timer);
+	s->id = ++port->proxy->last_session;
+	if (!s->id) /* 0 is "none" */
+		s->id = ++port->proxy->last_session;
+	if (!session_set_state(s, SESSION_UP))
+		return;
+	port->count.sessions++;
+	port_log(port, LOG_L_INFO, "session %u: front-end (pid %d, uid %u) connected", s->id,
+		 s->pid, s->uid);
+	link_notice(port->link, LINK_SESSION_UP, s->id);
+}
+
+bool session_send(struct session *s, const struct vhost_user_msg *msg)
+{
+	int ret = wire_send(s->sock, msg, NULL, 0);
+
+	if (ret == -EAGAIN) {
+		if (msg != &s->out)
+			memcpy(&s->out, msg, vu_msg_bytes(msg));
+		s->out_waits = true;
+		return true;
+	}
+	if (ret) {
+		session_end(s, BY_FRONT_END, true,
+			    ret == -EPIPE || ret == -ECONNRESET ? "closed its connection"
+								: "cannot be written to");
+		return false;
+	}
+	return true;
+}
+
+/* Read the front-end only while what it may send has a place to go. */
+static bool may_read(const struct session *s)
+{
+	return s->state == SESSION_UP && !s->out_waits && !s->memory_seq &&
+	       s->num_pending < SESSION_PENDING && link_can_take(s->port->link);
+}
+
+void session_update_interest(struct session *s)
+{
+	if (s->state == SESSION_DEAD)
+		return;
+	if (watch_set(&s->watch, may_read(s), s->out_waits) < 0) {
+		session_end(s, BY_PROXY, true, "out of memory");
+		return;
+	}
+	channel_update_interest(s);
+}
