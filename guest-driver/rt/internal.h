@@ -10,6 +10,9 @@
 /* Exit status of rt_panic(); ring 0 uses it too. */
 #define RT_EXIT_PANIC 254
 
+/* On each CPU. */
+void enable_avx(void);
+
 void clock_init(void);
 void heap_init(void);
 

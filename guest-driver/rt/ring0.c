@@ -22,13 +22,14 @@
 
 /* Tables for windows: one page per GiB, and a few above. Whatever lies before RING0_END is ring
  * 0's. */
-#define POOL_PAGES 192
+#define POOL_PAGES 128
 
 #define LAPIC_SVR	 0x0f0
 #define LAPIC_ID	 0x020
 #define LAPIC_ICR_LO	 0x300
 #define LAPIC_ICR_HI	 0x310
 #define LAPIC_TIMER	 0x320
+#define LAPIC_LINT0	 0x350
 #define LAPIC_TIMER_INIT 0x380
 #define LAPIC_TIMER_CUR	 0x390
 #define LAPIC_TIMER_DIV	 0x3e0
@@ -43,9 +44,10 @@
 #define CPUID1_ECX_XSAVE	BIT_U32(26)
 #define CPUID1_ECX_HYPERVISOR	BIT_U32(31)
 #define XCR0_WANTED		0xe7 /* x87, SSE, AVX, AVX-512 */
-/* What images are compiled for, as far as leaf 1 has it (x86-64-v2): SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT. */
-#define CPUID1_ECX_V2		0x00982201u
-#define CR4_OSXSAVE		BIT_ULL(18)
+/* What images are compiled for, as far as leaf 1 has it (x86-64-v2): SSE3, SSSE3, CMPXCHG16B,
+ * SSE4.1, SSE4.2, POPCNT. */
+#define CPUID1_ECX_V2 0x00982201u
+#define CR4_OSXSAVE   BIT_ULL(18)
 
 struct tss {
 	uint32_t reserved0;
@@ -66,11 +68,31 @@ struct tss_block {
 	uint8_t end;
 } ABI_PACKED;
 
-extern uint64_t ring0_pml4[512];
-extern uint64_t ring0_tss_descriptor[2];
-extern char ring0_stack_top[], ring0_ist_top[], rt_image_end[];
+/* Where the CPU that starts next goes; ap.S knows the offsets. */
+struct ring0_ap {
+	uint64_t rip;
+	uint64_t rsp;
+	uint64_t arg;
+	uint64_t stack0;
+	uint32_t started;
+};
+ABI_OFFSET(struct ring0_ap, arg, AP_ARG);
+ABI_OFFSET(struct ring0_ap, started, AP_STARTED);
 
-static struct tss_block boot_tss;
+/* Under 1 MiB, 4096-aligned; nothing there is needed once the boot information has been copied. */
+#define AP_PAGE 0x8000
+
+extern uint64_t ring0_pml4[512];
+extern uint64_t ring0_tss_descriptors[RT_CPUS_MAX][2];
+extern const uint8_t ring0_ap_trampoline[], ring0_ap_trampoline_end[];
+extern char rt_image_end[];
+
+uint8_t ring0_boot_stack[RING0_STACK_BYTES] __attribute__((aligned(16)));
+volatile struct ring0_ap ring0_ap;
+
+static struct tss_block tss[RT_CPUS_MAX];
+static uint8_t stacks[RT_CPUS_MAX][RING0_STACK_BYTES] __attribute__((aligned(16)));
+static unsigned int num_cpus; /* prepared so far */
 static uint64_t pool[POOL_PAGES][512] __attribute__((aligned(4096)));
 static unsigned int pool_used;
 static bool timer_tsc_deadline;
@@ -80,6 +102,7 @@ void ring0_main(const struct pvh_start_info *info);
 uint64_t ring0_call(unsigned int fn, uint64_t a, uint64_t b, uint64_t c);
 void ring0_fault(const struct rt_regs *regs, uint64_t cr2);
 void ring0_timer_arm(uint64_t deadline);
+void ring0_ap_main(void);
 
 static inline void out8(uint16_t port, uint8_t v)
 {
@@ -228,10 +251,23 @@ static _Noreturn void triple_fault(void)
 	__builtin_unreachable();
 }
 
-static void cpu_start(uint64_t apic_id, uint64_t icr)
+static int64_t cpu_start(uint64_t rip, uint64_t rsp, uint64_t arg)
 {
-	lapic_write(LAPIC_ICR_HI, (uint32_t)apic_id << 24);
-	lapic_write(LAPIC_ICR_LO, (uint32_t)icr);
+	volatile uint8_t *page = (volatile uint8_t *)(uintptr_t)AP_PAGE;
+	const uint8_t *code;
+
+	if (num_cpus == RT_CPUS_MAX)
+		return -ENOSPC;
+	for (code = ring0_ap_trampoline; code != ring0_ap_trampoline_end; code++)
+		*page++ = *code;
+	ring0_ap.rip = rip;
+	ring0_ap.rsp = rsp;
+	ring0_ap.arg = arg;
+	/* Its interrupt stack; the upper half is for NMI and the like. */
+	ring0_ap.stack0 = (uintptr_t)stacks[num_cpus] + RING0_STACK_BYTES / 2;
+	ring0_ap.started = 0;
+	num_cpus++;
+	return AP_PAGE;
 }
 
 uint64_t ring0_call(unsigned int fn, uint64_t a, uint64_t b, uint64_t c)
@@ -257,8 +293,13 @@ uint64_t ring0_call(unsigned int fn, uint64_t a, uint64_t b, uint64_t c)
 			lapic_write(LAPIC_TIMER_INIT, (uint32_t)a);
 		return lapic_read(LAPIC_TIMER_CUR);
 	case RING0_CPU_START:
-		cpu_start(a, b);
+		return (uint64_t)cpu_start(a, b, c);
+	case RING0_IPI:
+		lapic_write(LAPIC_ICR_HI, (uint32_t)a << 24);
+		lapic_write(LAPIC_ICR_LO, (uint32_t)b);
 		return 0;
+	case RING0_AP_STARTED:
+		return ring0_ap.started;
 	case RING0_RESET:
 		triple_fault();
 	default:
@@ -340,24 +381,40 @@ static void read_cpuid(void)
 	rt_boot.hv_apic_khz = r[1];
 }
 
-static void set_tss(struct tss_block *block, uint64_t *descriptor, char *stack, char *ist)
+/* The calling CPU's task state: its stack for entries from ring 3, one for NMI and the like, the
+ * ports. */
+static void set_tss(unsigned int cpu, uint64_t stack)
 {
+	struct tss_block *block = &tss[cpu];
+	uint64_t *descriptor = ring0_tss_descriptors[cpu];
 	uint64_t base = (uintptr_t)block;
 
-	block->tss.rsp0 = (uintptr_t)stack;
-	block->tss.ist[0] = (uintptr_t)ist;
+	block->tss.rsp0 = stack;
+	block->tss.ist[0] = (uintptr_t)stacks[cpu] + RING0_STACK_BYTES;
 	block->tss.iomap = sizeof(struct tss);
 	block->end = 0xff;
 	descriptor[0] =
 		(sizeof(*block) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 | (base >> 24) << 56;
 	descriptor[1] = 0;
-	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
+	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS + 16 * cpu));
+}
+
+static void set_osxsave(void)
+{
+	uint64_t cr4;
+
+	if (!(rt_boot.cpuid1_ecx & CPUID1_ECX_XSAVE))
+		return;
+	__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+	__asm__ volatile("mov %0, %%cr4" : : "r"(cr4 | CR4_OSXSAVE));
 }
 
 static void set_lapic(void)
 {
 	rt_boot.apic_id = lapic_read(LAPIC_ID) >> 24;
 	lapic_write(LAPIC_SVR, 0x100 | VECTOR_SPURIOUS);
+	/* The PIC: firmware may have left it on, and its vectors are those of exceptions. */
+	lapic_write(LAPIC_LINT0, LAPIC_LVT_MASKED);
 	if (rt_boot.cpuid1_ecx & CPUID1_ECX_TSC_DEADLINE) {
 		timer_tsc_deadline = true;
 		lapic_write(LAPIC_TIMER, LAPIC_TIMER_TSC | VECTOR_TIMER);
@@ -371,17 +428,22 @@ static void set_lapic(void)
 void ring0_main(const struct pvh_start_info *info)
 {
 	uint64_t end = ALIGN_UP((uintptr_t)rt_image_end, (uintptr_t)PAGE_2M) + 4ull * PAGE_2M;
-	uint64_t cr4;
 
 	if (map(2ull * PAGE_2M, 2ull * PAGE_2M, end / PAGE_2M - 2))
 		ring0_die("panic: cannot map the image\r\n");
 	rt_boot.mapped_end = end;
 	copy_boot_info(info);
-	set_tss(&boot_tss, ring0_tss_descriptor, ring0_stack_top, ring0_ist_top);
+	set_tss(0, (uintptr_t)ring0_boot_stack + RING0_STACK_BYTES);
+	num_cpus = 1;
 	read_cpuid();
-	if (rt_boot.cpuid1_ecx & CPUID1_ECX_XSAVE) {
-		__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
-		__asm__ volatile("mov %0, %%cr4" : : "r"(cr4 | CR4_OSXSAVE));
-	}
+	set_osxsave();
 	set_lapic();
+}
+
+/* The same for a CPU started later, which takes no interrupts but those of the exceptions. */
+void ring0_ap_main(void)
+{
+	set_tss(num_cpus - 1, ring0_ap.stack0);
+	set_osxsave();
+	lapic_write(LAPIC_SVR, 0x100 | VECTOR_SPURIOUS);
 }

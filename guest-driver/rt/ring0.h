@@ -18,24 +18,31 @@
 #define SEL_DATA0	0x10
 #define SEL_DATA3	0x1b
 #define SEL_CODE3	0x23
-#define SEL_TSS		0x28
-#define SEL_NOT_PRESENT 0x3b /* a data segment that is not present: lets tests raise #NP */
-#define SEL_CODE32	0x40
+#define SEL_NOT_PRESENT 0x2b /* a data segment that is not present: lets tests raise #NP */
+#define SEL_CODE32	0x30
+#define SEL_TSS		0x40 /* one for each CPU, of two entries */
+#define SEL_END		(SEL_TSS + 16 * RT_CPUS_MAX)
+
+#define RT_CPUS_MAX 16
 
 /* Each vector's stub has a fixed address, so that the IDT is a constant. */
-#define RING0_BASE	 0x100000
-#define RING0_STUB_BYTES 16
-#define RING0_END	 0x200000
+#define RING0_BASE	  0x100000
+#define RING0_STUB_BYTES  16
+#define RING0_END	  0x200000
+#define RING0_STACK_BYTES 4096
 
+#define VECTOR_WINDOW	0x20 /* below all irqs: see ring0_irq_window */
 #define VECTOR_IRQ_BASE 0x30 /* plus irq number, 0..GD_IRQ_MAX-1 */
 #define VECTOR_IRQ_NUM	128
 #define VECTOR_TIMER	0xf0
 #define VECTOR_SPURIOUS 0xff
 
 /* The local APIC's page in the upper half, where a sign-extended 32-bit address reaches it. */
-#define LAPIC_PA  0xfee00000
-#define LAPIC_VA  0xfffffffffee00000
-#define LAPIC_EOI 0x0b0
+#define LAPIC_PA       0xfee00000
+#define LAPIC_VA       0xfffffffffee00000
+#define LAPIC_ICR      0x300
+#define LAPIC_ICR_SELF 0x44000
+#define LAPIC_EOI      0x0b0
 
 #define PAGE_2M	       0x200000
 #define HEAP_END_MAX   0xc0000000
@@ -57,12 +64,24 @@
 #define RING0_KVMCLOCK	 6 /* pvclock page on or off: msr value */
 #define RING0_TIMER_RATE 7 /* apic timer ticks per 2^20 tsc cycles, as calibrated by the caller */
 #define RING0_TIMER_COUNT \
-	8 /* apic timer: count to start with (0: leave it); returns the current one */
-#define RING0_CPU_START 9  /* apic id, interrupt command: INIT or start-up to another CPU */
-#define RING0_RESET	10 /* triple fault */
+	8	      /* apic timer: count to start with (0: leave it); returns the current one */
+#define RING0_RESET 9 /* triple fault */
+#define RING0_CPU_START                                                                          \
+	10 /* rip, rsp, argument: prepares the next CPU; the page of its start-up IPI, or -errno \
+	    */
+#define RING0_AP_STARTED 11 /* whether the CPU prepared last has reached ring 3 */
+#define RING0_IPI	 12 /* apic id, interrupt command */
+#define RING0_STOP	 13 /* halts this CPU for good */
 
 #define RING0_MAP_UNCACHED 1
 #define RING0_MAP_MASK	   1
+
+/* Offsets in struct ring0_ap. */
+#define AP_RIP	   0
+#define AP_RSP	   8
+#define AP_ARG	   16
+#define AP_STACK0  24
+#define AP_STARTED 32
 
 #ifndef __ASSEMBLER__
 #include "abi/base.h"

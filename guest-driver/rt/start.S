@@ -27,7 +27,7 @@
 	.type rt_pvh_start, @function
 rt_pvh_start:
 	cld
-	movl $ring0_stack_top, %esp
+	movl $ring0_boot_stack + RING0_STACK_BYTES, %esp
 	call ring0_long_mode
 	ljmp $SEL_CODE0, $start64
 
@@ -94,6 +94,9 @@ ring0_stubs:
 	.elseif v >= VECTOR_IRQ_BASE && v < VECTOR_IRQ_BASE + VECTOR_IRQ_NUM
 		movb $1, rt_irq_flags + v - VECTOR_IRQ_BASE
 		jmp ring0_irq_done
+	.elseif v == VECTOR_WINDOW
+		movb $1, ring0_window
+		jmp ring0_eoi
 	.elseif v == VECTOR_TIMER
 		jmp ring0_irq_done
 	.else
@@ -106,6 +109,7 @@ ring0_stubs:
 	.text
 ring0_irq_done:
 	movb $1, rt_irq_any
+ring0_eoi:
 	movl $0, LAPIC_VA + LAPIC_EOI
 	iretq
 
@@ -129,7 +133,7 @@ ring0_exception:
 	movq %rsp, %rdi
 	movq %cr2, %rsi
 	call ring0_fault /* does not return when ring 3 cannot handle it */
-	movl $ring0_stack_top, %esp
+	movl $ring0_boot_stack + RING0_STACK_BYTES, %esp
 	movl $rt_fault_entry, %eax
 	movl $rt_fault_stack_top, %ecx
 	jmp ring0_enter_ring3
@@ -139,6 +143,8 @@ ring0_gate:
 	je ring0_idle
 	cmpl $RING0_IRQ_WINDOW, %eax
 	je ring0_irq_window
+	cmpl $RING0_STOP, %eax
+	je ring0_stop
 	cld
 	movq %rdx, %rcx
 	movq %rsi, %rdx
@@ -160,29 +166,44 @@ ring0_idle:
 	jmp 1b
 2:	iretq
 
-ring0_irq_window:
-	sti
-	nop
+ring0_stop:
 	cli
+	hlt
+	jmp ring0_stop
+
+/*
+ * Lets in what is pending. Where ring 0 is emulated, `sti` and `cli` alone let nothing in: interrupts come only when the
+ * emulation ends, as it does at `hlt`. So the CPU halts, and wakes itself by an interrupt of the lowest priority
+ * in use, which therefore comes last.
+ */
+ring0_irq_window:
+	movb $0, ring0_window
+	movl $LAPIC_ICR_SELF | VECTOR_WINDOW, LAPIC_VA + LAPIC_ICR
+1:	sti
+	hlt
+	cli
+	cmpb $0, ring0_window
+	je 1b
 	iretq
 
 	.data
 	.p2align 3
+	.globl ring0_gdt
 ring0_gdt:
 	.quad 0
 	.quad 0x00af9b000000ffff /* code, ring 0, 64-bit */
 	.quad 0x00cf93000000ffff /* data, ring 0 */
 	.quad 0x00cff3000000ffff /* data, ring 3 */
 	.quad 0x00affb000000ffff /* code, ring 3, 64-bit */
-	.globl ring0_tss_descriptor
-ring0_tss_descriptor:
-	.quad 0, 0
 	.quad 0x00cf73000000ffff /* data, ring 3, not present */
 	.quad 0x00cf9b000000ffff /* code, ring 0, 32-bit: start-up of further CPUs */
-ring0_gdt_end:
+	.quad 0
+	.globl ring0_tss_descriptors
+ring0_tss_descriptors:
+	.fill 2 * RT_CPUS_MAX, 8, 0
 	.globl ring0_gdt_pointer
 ring0_gdt_pointer:
-	.word ring0_gdt_end - ring0_gdt - 1
+	.word SEL_END - 1
 	.quad ring0_gdt
 	.globl ring0_idt_pointer
 ring0_idt_pointer:
@@ -232,13 +253,8 @@ ring0_pd_high:
 	.fill 8, 8, 0
 
 	.bss
-	.p2align 4
-	.skip 4096
-ring0_stack_top:
-	.globl ring0_stack_top
-	.skip 2048
-	.globl ring0_ist_top
-ring0_ist_top:
+ring0_window:
+	.skip 1
 
 	.section .stack, "aw", @nobits
 	.p2align 4

@@ -14,7 +14,7 @@ struct rt_boot rt_boot;
  * Lets ring 3 use AVX. Where the VMM has set XCR0 already it stays: hosts that emulate ring 0 have
  * no xsetbv. (Ring 0 set CR4.OSXSAVE, so xgetbv may be used here.)
  */
-static void enable_avx(void)
+void enable_avx(void)
 {
 	if (rt_boot.cpuid1_ecx & CPUID1_ECX_XSAVE && rt_boot.xcr0_supported > XCR0_X87 &&
 	    io_xgetbv() == XCR0_X87)

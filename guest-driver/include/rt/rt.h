@@ -42,6 +42,13 @@ bool rt_irq_take(unsigned int irq);
  */
 void rt_idle(uint64_t deadline_ns);
 
+/*
+ * Starts the CPU with that local APIC ID: it runs fn(arg) in ring 3 on a stack of its own and halts when fn returns. It takes no
+ * interrupts; console, heap, windows and rt_catch() belong to the boot CPU. 0, -ENOMEM, -ENOSPC (too many CPUs), or -ETIMEDOUT
+ * (there is no such CPU).
+ */
+int rt_cpu_start(unsigned int apic_id, void (*fn)(void *arg), void *arg);
+
 /* status 0: clean power-off, else a failure that the VMM reports (machine.h). */
 _Noreturn void rt_exit(int status);
 _Noreturn void rt_reboot(void);

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Several CPUs: each that the command line counts starts in ring 3 and works on shared memory with
+ * the others. */
+#include "common.h"
+
+#define ROUNDS 100000
+
+static volatile uint32_t arrived;
+static volatile uint32_t counter;
+static volatile uint32_t done;
+static uint32_t num_cpus;
+
+static void wait_for(volatile uint32_t *what, uint32_t value)
+{
+	while (__atomic_load_n(what, __ATOMIC_ACQUIRE) < value)
+		__builtin_ia32_pause();
+}
+
+static void work(void *arg)
+{
+	uint32_t *mine = arg;
+
+	__atomic_add_fetch(&arrived, 1, __ATOMIC_SEQ_CST);
+	wait_for(&arrived, num_cpus);
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		__atomic_add_fetch(&counter, 1, __ATOMIC_SEQ_CST);
+		++*mine;
+	}
+	__atomic_add_fetch(&done, 1, __ATOMIC_SEQ_CST);
+}
+
+int rt_main(const char *cmdline)
+{
+	static uint32_t own[16][16];
+
+	num_cpus = (uint32_t)(*cmdline - '0');
+	for (unsigned int i = 1; i < num_cpus; i++) {
+		int err = rt_cpu_start(i, work, own[i]);
+
+		CHECKF(err == 0, "CPU %u: %d", i, err);
+	}
+	if (checks_failed)
+		return verdict();
+	work(own[0]);
+	wait_for(&done, num_cpus);
+	CHECKF(counter == num_cpus * ROUNDS, "%u", counter);
+	for (unsigned int i = 0; i < num_cpus; i++)
+		CHECKF(own[i][0] == ROUNDS, "CPU %u: %u", i, own[i][0]);
+	CHECKF(rt_cpu_start(num_cpus, work, own[15]) == -110, "a CPU that is not there");
+	return verdict();
+}

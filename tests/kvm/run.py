@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+Runs one case of cases.json: a test guest under vvu-vmm, judged by the lines it prints and vvu-vmm's exit status.
+
+    run.py CASE [CASE ...]      in the build directory $VVU_BUILD (default: build)
+    run.py --list
+
+Exit status 0: passed, 1: failed, 77: cannot run here (the reason is printed). Besides Python's standard library it needs
+/dev/kvm only.
+
+A case has these keys (all but name and guest are optional):
+    name      unique
+    guest     tests/guests/GUEST/main.c
+    cmdline   the guest's command line
+    args      further arguments of vvu-vmm; {dir} is the scratch directory, {link} the peer's socket
+    kernel    how the image is spoilt before it is used: see images.py
+    stdin     [[PATTERN, TEXT], ...]: when a line matches PATTERN, type TEXT
+    expect    patterns, each of which must match some line of output, in this order
+    verdict   false: the guest gives none (default true: `VERDICT PASS` must be there)
+    status    exit status of vvu-vmm, default 0
+    peer      name of the link peer (peers.py) that plays the proxy
+    timeout   seconds, default 20: a limit against hanging, not a measure
+    nested    keys that differ in a nested machine (suite `nested`), or a string: why it can't run there
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import images  # noqa: E402  (after the path is set)
+import peers  # noqa: E402
+
+SKIP = 77
+
+
+class Failure(Exception):
+    """Why the case failed, for a person."""
+
+
+def load_cases():
+    """The cases by name, in file order."""
+    with open(HERE / "cases.json", encoding="utf-8") as f:
+        return {case["name"]: case for case in json.load(f)}
+
+
+class Vmm:
+    """vvu-vmm with its output collected line by line; answers to lines are typed as they come."""
+
+    def __init__(self, argv, answers):
+        self.lines = []
+        self.changed = threading.Condition()
+        self.eof = False
+        self.answers = [(re.compile(p), t) for p, t in answers]
+        # Standard input stays open to the end: its end is an event of its own.
+        self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for raw in self.popen.stdout:
+            line = raw.decode("utf-8", "replace").rstrip("\r\n")
+            if self.answers and self.answers[0][0].search(line):
+                try:
+                    self.popen.stdin.write(self.answers.pop(0)[1].encode())
+                    self.popen.stdin.flush()
+                except BrokenPipeError:
+                    pass
+            with self.changed:
+                self.lines.append(line)
+                self.changed.notify_all()
+        with self.changed:
+            self.eof = True
+            self.changed.notify_all()
+
+    def wait_line(self, pattern, timeout=15):
+        """Waits until a line of the output matches, from the first on; returns the match."""
+        regex = re.compile(pattern)
+        seen = 0
+        with self.changed:
+            while True:
+                for line in self.lines[seen:]:
+                    match = regex.search(line)
+                    if match:
+                        return match
+                seen = len(self.lines)
+                if self.eof or not self.changed.wait(timeout):
+                    raise Failure(f"no line /{pattern}/")
+
+    def finish(self, timeout):
+        """Waits for the end; returns the exit status."""
+        try:
+            status = self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+            self.reader.join(5)
+            raise Failure(f"did not end within {timeout} s") from None
+        self.reader.join(5)
+        return status
+
+
+def judge(case, lines, status):
+    """Raises Failure when output or status are not what the case says."""
+    if case.get("verdict", True):
+        if not any(re.fullmatch(r"VERDICT PASS [1-9]\d*", line) for line in lines):
+            raise Failure("no VERDICT PASS")
+    elif any(line.startswith("VERDICT") for line in lines):
+        raise Failure("a verdict where none was expected")
+    at = 0
+    for pattern in case.get("expect", []):
+        regex = re.compile(pattern)
+        found = next((i for i in range(at, len(lines)) if regex.search(lines[i])), None)
+        if found is None:
+            raise Failure(f"no line /{pattern}/ after line {at}")
+        at = found + 1
+    if status != case.get("status", 0):
+        raise Failure(f"vvu-vmm ended with status {status}, not {case.get('status', 0)}")
+
+
+def run_case(case, build):
+    """Runs it; returns the lines of output. Failure, or the peer's exception, when it fails."""
+    guest = build / "tests" / "guests" / (case["guest"] + ".elf")
+    with tempfile.TemporaryDirectory(prefix="vvu-kvm-") as scratch:
+        link = f"{scratch}/link"
+        peer = peers.start(case["peer"], link) if "peer" in case else None
+        kernel = images.spoil(case["kernel"], guest, scratch) if "kernel" in case else guest
+        argv = [str(build / "vmm" / "vvu-vmm"), "--kernel", str(kernel),
+                "--cmdline", case.get("cmdline", "")]
+        args = case.get("args", [])
+        if not any(a.startswith("--memory") for a in args):
+            argv += ["--memory", "32M"]
+        argv += [a.format(dir=scratch, link=link) for a in args]
+        vmm = Vmm(argv, case.get("stdin", []))
+        try:
+            if peer:
+                peer.run(vmm)
+            status = vmm.finish(case.get("timeout", 20))
+            judge(case, vmm.lines, status)
+        except (Failure, OSError, peers.PeerError) as error:
+            vmm.popen.kill()
+            vmm.popen.wait()
+            vmm.reader.join(5)
+            print("\n".join("    " + line for line in vmm.lines))
+            print("    $ " + " ".join(argv))
+            raise Failure(str(error)) from error
+        finally:
+            vmm.popen.stdin.close()
+            vmm.popen.stdout.close()
+            if peer:
+                peer.close()
+        return vmm.lines
+
+
+def why_not(build):
+    """Why no case can run here, or None."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "/dev/kvm is missing or not accessible"
+    if not (build / "vmm" / "vvu-vmm").exists():
+        return f"vvu-vmm is not built in {build}"
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument("--list", action="store_true", help="print the names of all cases")
+    parser.add_argument("--all", action="store_true", help="run every case")
+    parser.add_argument("case", nargs="*")
+    opts = parser.parse_args()
+    cases = load_cases()
+    if opts.list:
+        print("\n".join(cases))
+        return 0
+    build = pathlib.Path(os.environ.get("VVU_BUILD") or HERE.parents[1] / "build").resolve()
+    reason = why_not(build)
+    if reason:
+        print(f"SKIP: {reason}")
+        return SKIP
+    failed = 0
+    for name in cases if opts.all else opts.case:
+        try:
+            lines = run_case(cases[name], build)
+            verdict = next((line for line in lines if line.startswith("VERDICT")), "as expected")
+            print(f"PASS {name}: {verdict}")
+        except Failure as error:
+            print(f"FAIL {name}: {error}")
+            failed += 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
