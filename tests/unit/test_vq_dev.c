@@ -215,9 +215,28 @@ static void indirect_longer_than_queue(void **state)
 	rm_offer(m, 0);
 	assert_int_equal(vq_dev_get(&m->vq, m->chain), 1); /* 0, 60, 62, 63 */
 	assert_int_equal(m->chain->num_out, 4);
+	table[61] = (struct vring_desc){ RM_FAR, 1, NEXT, 62 }; /* one more, and it ends */
 	table[60].next = 61;
 	rm_offer(m, 0);
 	expect_broken(m, VQ_BROKEN_LOOP);
+	rm_free(m);
+}
+
+/* The table's end may not wrap, not even where memory is at both ends of the address space. */
+static void indirect_wraps(void **state)
+{
+	struct ring_memory *m = rm_new(8);
+	uint64_t top = UINT64_MAX - RM_BYTES;
+	struct vring_desc first = { RM_FAR, 1, NEXT, 2 };
+
+	assert_int_equal(memmap_del(&m->map, gpa(RM_HIGH), RM_BYTES), 0);
+	assert_int_equal(memmap_add(&m->map, gpa(top), RM_BYTES, m->high), 0);
+	assert_int_equal(memmap_add(&m->map, gpa(0), 16, m->low + 0x6000), 0);
+	assert_int_equal(memmap_add(&m->map, gpa(16), 16, m->low + 0x6010), 0);
+	memcpy(m->high + RM_BYTES - 16, &first, sizeof(first)); /* entry 2 would be at 15 */
+	rm_desc(m, 0, UINT64_MAX - 16, 48, INDIRECT, 0);
+	rm_offer(m, 0);
+	expect_broken(m, VQ_BROKEN_BUFFER);
 	rm_free(m);
 }
 
@@ -561,6 +580,7 @@ int main(void)
 		cmocka_unit_test(indirect_tables),
 		cmocka_unit_test(bad_indirect),
 		cmocka_unit_test(indirect_longer_than_queue),
+		cmocka_unit_test(indirect_wraps),
 		cmocka_unit_test(bad_chains),
 		cmocka_unit_test(too_many_segments),
 		cmocka_unit_test(byte_counts_saturate),
