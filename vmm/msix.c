@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* MSI-X table, pending bits and irqfds; see msix.h. The table is at the start of the BAR, the PBA on the page after it. */
+/* MSI-X table, pending bits and irqfds; see msix.h. The table is at the start of the BAR, the PBA
+ * on the page after it. */
 #include "vmm/msix.h"
 
 #include <errno.h>
@@ -211,7 +212,7 @@ void msix_config_written(struct msix *msix, unsigned int reg, unsigned int size)
 
 static bool fd_readable(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	return poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
 }

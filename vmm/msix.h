@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * MSI-X (PCI 3.0 §6.8.2): table and pending bits in a BAR of their own, function mask, per-vector masks.
+ * MSI-X (PCI 3.0 §6.8.2): table and pending bits in a BAR of their own, function mask, per-vector
+ * masks.
  *
- * Two kinds of sources raise a vector. The device's own events call msix_notify(), which sends the message or sets the
- * pending bit. A peer's eventfd is bound with msix_irq_bind(): while the vector may be delivered, the eventfd is an
- * irqfd of the vector's interrupt route and none of our threads sees it. While it may not (disabled, masked, function mask)
- * the irqfd is detached; the count stays in the eventfd, poll() of it is the pending bit, and attaching it again delivers it once.
+ * Two kinds of sources raise a vector. The device's own events call msix_notify(), which sends the
+ * message or sets the pending bit. A peer's eventfd is bound with msix_irq_bind(): while the vector
+ * may be delivered, the eventfd is an irqfd of the vector's interrupt route and none of our threads
+ * sees it. While it may not (disabled, masked, function mask) the irqfd is detached; the count
+ * stays in the eventfd, poll() of it is the pending bit, and attaching it again delivers it once.
  * Several eventfds may share one vector.
  *
- * Routes are made when a vector with a bound eventfd is first delivered, so that vectors that nobody uses cost nothing.
+ * Routes are made when a vector with a bound eventfd is first delivered, so that vectors that
+ * nobody uses cost nothing.
  *
  * The machine lock serialises everything here.
  */
@@ -19,7 +22,8 @@
 
 #include "vmm/pci.h"
 
-/* An eventfd bound to a vector; embedded in the owner's struct. Zero-filled with fd -1 means not bound. */
+/* An eventfd bound to a vector; embedded in the owner's struct. Zero-filled with fd -1 means not
+ * bound. */
 struct msix_irq {
 	int fd; /* borrowed while bound; -1: not bound */
 	uint16_t vector;
@@ -29,7 +33,7 @@ struct msix_irq {
 
 struct msix_vector {
 	struct pci_msix_entry entry;
-	int gsi; /* -1: no route yet */
+	int gsi;      /* -1: no route yet */
 	bool pending; /* of msix_notify() */
 	bool live;    /* irqfds are attached */
 	struct msix_irq *irqs;
@@ -44,8 +48,8 @@ struct msix {
 	bool masked; /* function mask */
 	struct msix_vector *vectors;
 	/*
-	 * Attaching a bound eventfd failed later than msix_irq_bind(), when the guest unmasked its vector (-EBUSY:
-	 * another irqfd has it). Called last; may unbind.
+	 * Attaching a bound eventfd failed later than msix_irq_bind(), when the guest unmasked its
+	 * vector (-EBUSY: another irqfd has it). Called last; may unbind.
 	 */
 	void (*irq_failed)(void *arg, struct msix_irq *irq, int err);
 	void *arg;
@@ -71,8 +75,9 @@ void msix_config_written(struct msix *msix, unsigned int reg, unsigned int size)
 void msix_notify(struct msix *msix, unsigned int vector);
 
 /*
- * Binds fd to vector, which must be below msix->num. irq must not be bound. 0; or, when the vector is live and the
- * eventfd can't be attached, -errno (-EBUSY: it is somebody else's irqfd), and irq is not bound.
+ * Binds fd to vector, which must be below msix->num. irq must not be bound. 0; or, when the vector
+ * is live and the eventfd can't be attached, -errno (-EBUSY: it is somebody else's irqfd), and irq
+ * is not bound.
  */
 int msix_irq_bind(struct msix *msix, struct msix_irq *irq, unsigned int vector, int fd);
 void msix_irq_unbind(struct msix *msix, struct msix_irq *irq);

@@ -2,9 +2,10 @@
 /*
  * PCI bus 0: configuration mechanism #1, configuration space, BARs.
  *
- * A BAR's wanted place follows from its register and the command register. After each write that may have changed
- * that, update_bars() takes off the MMIO bus what moved, and then puts on whatever is wanted and not there: a guest
- * may stack BARs on top of each other for a while; the one that finds its place taken is tried again when another one leaves.
+ * A BAR's wanted place follows from its register and the command register. After each write that
+ * may have changed that, update_bars() takes off the MMIO bus what moved, and then puts on whatever
+ * is wanted and not there: a guest may stack BARs on top of each other for a while; the one that
+ * finds its place taken is tried again when another one leaves.
  */
 #include "vmm/pci.h"
 
@@ -163,7 +164,7 @@ static void bar_bus_write(void *dev, uint64_t offset, unsigned int size, uint64_
 	bar->fn->ops->bar_write(bar->fn, bar->index, offset, size, value);
 }
 
-static const struct bus_ops bar_bus_ops = { bar_bus_read, bar_bus_write };
+static const struct bus_ops bar_bus_ops = {bar_bus_read, bar_bus_write};
 
 static void bar_unmap(struct pci_bar *bar)
 {
@@ -181,11 +182,8 @@ static void bar_unmap(struct pci_bar *bar)
 static void bar_map(struct pci_bar *bar, uint64_t gpa)
 {
 	struct pci_fn *fn = bar->fn;
-	struct bus_range range = { .base = gpa,
-				   .size = bar->size,
-				   .ops = &bar_bus_ops,
-				   .dev = bar,
-				   .name = fn->name };
+	struct bus_range range = {
+		.base = gpa, .size = bar->size, .ops = &bar_bus_ops, .dev = bar, .name = fn->name};
 
 	if (!bar->window) {
 		int ret = bus_add(&fn->host->machine->mmio, &range);
@@ -249,7 +247,8 @@ static uint32_t fn_read(struct pci_fn *fn, unsigned int reg, unsigned int size)
 	return value;
 }
 
-/* The function and register that the data port means now; NULL: none, or an access that crosses the dword. */
+/* The function and register that the data port means now; NULL: none, or an access that crosses the
+ * dword. */
 static struct pci_fn *selected(struct pci_host *host, unsigned int port_offset, unsigned int size,
 			       unsigned int *reg)
 {
@@ -294,7 +293,7 @@ static void ports_write(void *dev, uint64_t offset, unsigned int size, uint64_t 
 		fn_write(fn, reg, size, (uint32_t)value);
 }
 
-static const struct bus_ops ports_ops = { ports_read, ports_write };
+static const struct bus_ops ports_ops = {ports_read, ports_write};
 
 static void bar_assign(struct pci_bar *bar, uint64_t gpa)
 {
@@ -308,7 +307,8 @@ static void bar_assign(struct pci_bar *bar, uint64_t gpa)
 		pci_config_set_u32(fn, reg + 4, (uint32_t)(gpa >> 32));
 }
 
-/* The machine restarts: power-on values, the BARs where they were assigned, each function's reset(). */
+/* The machine restarts: power-on values, the BARs where they were assigned, each function's
+ * reset(). */
 static void host_reset(void *dev)
 {
 	struct pci_host *host = dev;
@@ -334,20 +334,20 @@ static void host_reset(void *dev)
 	}
 }
 
-static const struct machine_device_ops host_device_ops = { .reset = host_reset };
+static const struct machine_device_ops host_device_ops = {.reset = host_reset};
 
 struct pci_host *pci_host_new(struct machine *machine)
 {
-	static const struct pci_ids ids = { .vendor = BRIDGE_VENDOR,
-					    .device = BRIDGE_DEVICE,
-					    .class = CLASS_BRIDGE,
-					    .revision = 2 };
+	static const struct pci_ids ids = {.vendor = BRIDGE_VENDOR,
+					   .device = BRIDGE_DEVICE,
+					   .class = CLASS_BRIDGE,
+					   .revision = 2};
 	struct pci_host *host = calloc(1, sizeof(*host));
-	struct bus_range range = { .base = PCI_PORT_CONFIG_ADDRESS,
-				   .size = 8,
-				   .ops = &ports_ops,
-				   .dev = host,
-				   .name = "pci" };
+	struct bus_range range = {.base = PCI_PORT_CONFIG_ADDRESS,
+				  .size = 8,
+				  .ops = &ports_ops,
+				  .dev = host,
+				  .name = "pci"};
 	int ret;
 
 	if (!host)
@@ -382,7 +382,8 @@ void pci_host_free(struct pci_host *host)
 	free(host);
 }
 
-/* The largest BAR of the kind that has no place yet, first function first: natural alignment then leaves no gaps. */
+/* The largest BAR of the kind that has no place yet, first function first: natural alignment then
+ * leaves no gaps. */
 static struct pci_bar *next_to_assign(struct pci_host *host, bool is_64)
 {
 	struct pci_bar *best = NULL;
@@ -402,8 +403,8 @@ static struct pci_bar *next_to_assign(struct pci_host *host, bool is_64)
 int pci_host_assign(struct pci_host *host)
 {
 	uint64_t base64 = pci_window_base(host->machine->phys_bits);
-	uint64_t next[2] = { MACHINE_MMIO32_BASE, base64 };
-	const uint64_t end[2] = { MACHINE_MMIO32_END, 2 * base64 };
+	uint64_t next[2] = {MACHINE_MMIO32_BASE, base64};
+	const uint64_t end[2] = {MACHINE_MMIO32_END, 2 * base64};
 
 	for (unsigned int kind = 0; kind < 2; kind++) {
 		struct pci_bar *bar;

@@ -7,8 +7,8 @@
 #include "vmm/hostlib/log.h"
 
 /* Bits the driver may set; DEVICE_NEEDS_RESET is the device's. */
-#define DRIVER_STATUS                                                                              \
-	(VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_DRIVER_OK |              \
+#define DRIVER_STATUS                                                                 \
+	(VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_DRIVER_OK | \
 	 VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_FAILED)
 
 static void power_on(struct virtio_dev *dev)
@@ -76,7 +76,8 @@ void virtio_dev_set_queue_size(struct virtio_dev *dev, unsigned int queue, uint1
 {
 	if (queue >= dev->num_queues || dev->queues[queue].enabled)
 		return;
-	/* virtio 1.2 §4.1.4.3.2: a power of two, not above what was offered. Anything else is not taken. */
+	/* virtio 1.2 §4.1.4.3.2: a power of two, not above what was offered. Anything else is not
+	 * taken. */
 	if (!size || (size & (size - 1)) || size > dev->queue_max)
 		return;
 	dev->queues[queue].size = size;
@@ -140,7 +141,8 @@ void virtio_dev_needs_reset(struct virtio_dev *dev, const char *why)
 void virtio_dev_call(struct virtio_dev *dev, unsigned int queue)
 {
 	if (dev->transport)
-		dev->transport->interrupt(dev, dev->queues[queue].vector, VIRTIO_PCI_ISR_QUEUE_MASK);
+		dev->transport->interrupt(dev, dev->queues[queue].vector,
+					  VIRTIO_PCI_ISR_QUEUE_MASK);
 }
 
 void virtio_dev_config_changed(struct virtio_dev *dev)

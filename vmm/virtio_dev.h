@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What all virtio devices do alike, independent of the transport: status machine, features, queues, reset
- * (virtio 1.2 §2.1, §2.2, §2.7, §3.1). The transport (virtio_pci.c) calls the setters with whatever the guest wrote; every
- * value is checked here.
+ * What all virtio devices do alike, independent of the transport: status machine, features, queues,
+ * reset (virtio 1.2 §2.1, §2.2, §2.7, §3.1). The transport (virtio_pci.c) calls the setters with
+ * whatever the guest wrote; every value is checked here.
  *
  * The machine lock serialises everything here.
  */
@@ -21,7 +21,8 @@
 struct virtio_dev;
 
 struct virtio_dev_ops {
-	/* The driver accepted features (a subset of the offered ones, VERSION_1 among them). False refuses FEATURES_OK. */
+	/* The driver accepted features (a subset of the offered ones, VERSION_1 among them). False
+	 * refuses FEATURES_OK. */
 	bool (*features_ok)(struct virtio_dev *dev, uint64_t features);
 	void (*driver_ok)(struct virtio_dev *dev);
 	/* Queues are stopped already, status and features still the old ones. */
@@ -82,7 +83,8 @@ void virtio_dev_reset(struct virtio_dev *dev);
 /* The queue can be used: enabled, DRIVER_OK, nothing needs a reset. */
 bool virtio_dev_queue_ready(const struct virtio_dev *dev, unsigned int queue);
 
-/* The device can't go on until the driver resets it: sets DEVICE_NEEDS_RESET and says why in one line. */
+/* The device can't go on until the driver resets it: sets DEVICE_NEEDS_RESET and says why in one
+ * line. */
 void virtio_dev_needs_reset(struct virtio_dev *dev, const char *why);
 
 /* Interrupts: used buffers on queue; configuration changed (which also moves the generation). */

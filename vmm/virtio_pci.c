@@ -58,8 +58,8 @@ static uint16_t checked_vector(const struct virtio_pci *vp, uint16_t vector)
 }
 
 /* A queue's 64-bit address, written whole or by halves. Fixed once the queue is enabled. */
-static void write_address(struct virtio_pci *vp, uint64_t *field, unsigned int at, unsigned int size,
-			  uint64_t value)
+static void write_address(struct virtio_pci *vp, uint64_t *field, unsigned int at,
+			  unsigned int size, uint64_t value)
 {
 	struct virtio_dev_queue *q = selected_queue(vp);
 
@@ -146,7 +146,7 @@ static uint64_t copy_out(const void *from, uint64_t bytes, uint64_t offset, unsi
 
 static uint64_t device_config_read(struct virtio_pci *vp, uint64_t offset, unsigned int size)
 {
-	uint8_t config[VIRTIO_PCI_NOTIFY_OFF - VIRTIO_PCI_DEVICE_OFF] = { 0 };
+	uint8_t config[VIRTIO_PCI_NOTIFY_OFF - VIRTIO_PCI_DEVICE_OFF] = {0};
 
 	if (offset + size > vp->dev.config_bytes)
 		return UINT64_MAX;
@@ -175,7 +175,8 @@ static uint64_t regs_read(struct virtio_pci *vp, uint64_t offset, unsigned int s
 	return 0;
 }
 
-/* Reached when the ioeventfd is not there (not running yet, another device in its place, PCI_CFG access). */
+/* Reached when the ioeventfd is not there (not running yet, another device in its place, PCI_CFG
+ * access). */
 static void notify_write(struct virtio_pci *vp, uint64_t offset)
 {
 	unsigned int queue = (unsigned int)(offset / VIRTIO_PCI_NOTIFY_MULT);
@@ -278,8 +279,8 @@ static void fn_bar_moved(struct pci_fn *fn, unsigned int bar, uint64_t gpa)
 }
 
 /*
- * The PCI_CFG capability (virtio 1.2 §4.1.4.9): a window on a BAR through configuration space. Gives the access that its
- * fields describe, if it is one.
+ * The PCI_CFG capability (virtio 1.2 §4.1.4.9): a window on a BAR through configuration space.
+ * Gives the access that its fields describe, if it is one.
  */
 static bool cfg_access(struct virtio_pci *vp, unsigned int *bar, uint32_t *offset,
 		       unsigned int *size)
@@ -378,7 +379,7 @@ static void transport_running(struct virtio_dev *dev, bool running)
 	vp->isr = 0;
 }
 
-static const struct virtio_transport_ops transport_ops = { transport_interrupt, transport_running };
+static const struct virtio_transport_ops transport_ops = {transport_interrupt, transport_running};
 
 static void notify_event(evutil_socket_t fd, short what, void *arg)
 {
@@ -413,12 +414,12 @@ static int notify_init(struct virtio_pci *vp, unsigned int queue)
 static int add_cap(struct virtio_pci *vp, uint8_t type, uint32_t offset, uint32_t length)
 {
 	struct virtio_pci_notify_cap cap = {
-		.cap = { .cap_vndr = PCI_CAP_ID_VENDOR,
-			 .cap_len = sizeof(struct virtio_pci_cap),
-			 .cfg_type = type,
-			 .bar = VIRTIO_PCI_REGS_BAR,
-			 .offset = offset,
-			 .length = length },
+		.cap = {.cap_vndr = PCI_CAP_ID_VENDOR,
+			.cap_len = sizeof(struct virtio_pci_cap),
+			.cfg_type = type,
+			.bar = VIRTIO_PCI_REGS_BAR,
+			.offset = offset,
+			.length = length},
 		.notify_off_multiplier = VIRTIO_PCI_NOTIFY_MULT,
 	};
 
@@ -430,13 +431,13 @@ static int add_cap(struct virtio_pci *vp, uint8_t type, uint32_t offset, uint32_
 static int add_cfg_cap(struct virtio_pci *vp)
 {
 	static const struct virtio_pci_cfg_cap writable = {
-		.cap = { .bar = 0xff, .offset = UINT32_MAX, .length = UINT32_MAX },
-		.pci_cfg_data = { 0xff, 0xff, 0xff, 0xff },
+		.cap = {.bar = 0xff, .offset = UINT32_MAX, .length = UINT32_MAX},
+		.pci_cfg_data = {0xff, 0xff, 0xff, 0xff},
 	};
 	struct virtio_pci_cfg_cap cap = {
-		.cap = { .cap_vndr = PCI_CAP_ID_VENDOR,
-			 .cap_len = sizeof(cap),
-			 .cfg_type = VIRTIO_PCI_CAP_PCI_CFG },
+		.cap = {.cap_vndr = PCI_CAP_ID_VENDOR,
+			.cap_len = sizeof(cap),
+			.cfg_type = VIRTIO_PCI_CAP_PCI_CFG},
 	};
 	int ret = pci_fn_add_cap(&vp->fn, &cap, sizeof(cap));
 
@@ -486,7 +487,8 @@ int virtio_pci_init(struct virtio_pci *vp, const struct virtio_pci_conf *conf)
 	transport_power_on(vp);
 	pci_fn_init(&vp->fn, conf->name, &ids, &fn_ops);
 	pci_fn_add_bar(&vp->fn, VIRTIO_PCI_REGS_BAR, conf->regs_bytes, false, false);
-	ret = msix_init(&vp->msix, vp->dev.machine, &vp->fn, VIRTIO_PCI_MSIX_BAR, conf->num_vectors);
+	ret = msix_init(&vp->msix, vp->dev.machine, &vp->fn, VIRTIO_PCI_MSIX_BAR,
+			conf->num_vectors);
 	if (!ret)
 		ret = add_caps(vp);
 	for (unsigned int i = 0; !ret && i < vp->dev.num_queues; i++)

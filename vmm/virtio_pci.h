@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Virtio over PCI, modern interface only, device side (virtio 1.2 §4.1). Registers in BAR 0, MSI-X in BAR 1:
+ * Virtio over PCI, modern interface only, device side (virtio 1.2 §4.1). Registers in BAR 0, MSI-X
+ * in BAR 1:
  *
  *   0x0000 common configuration      0x0100 ISR      0x0200 device configuration
  *   0x1000 notifications (one le32 per queue)
  *   0x2000.. registers of the device type, on pages of their own
  *
- * A queue's notification is an ioeventfd on the machine's event loop, so that a vCPU never runs device code for it.
+ * A queue's notification is an ioeventfd on the machine's event loop, so that a vCPU never runs
+ * device code for it.
  */
 #ifndef VMM_VIRTIO_PCI_H
 #define VMM_VIRTIO_PCI_H
@@ -15,14 +17,14 @@
 #include "vmm/pci.h"
 #include "vmm/virtio_dev.h"
 
-#define VIRTIO_PCI_REGS_BAR	0
-#define VIRTIO_PCI_MSIX_BAR	1
-#define VIRTIO_PCI_COMMON_OFF	0x0000
-#define VIRTIO_PCI_ISR_OFF	0x0100
-#define VIRTIO_PCI_DEVICE_OFF	0x0200
-#define VIRTIO_PCI_NOTIFY_OFF	0x1000
-#define VIRTIO_PCI_TYPE_OFF	0x2000
-#define VIRTIO_PCI_NOTIFY_MULT	4
+#define VIRTIO_PCI_REGS_BAR    0
+#define VIRTIO_PCI_MSIX_BAR    1
+#define VIRTIO_PCI_COMMON_OFF  0x0000
+#define VIRTIO_PCI_ISR_OFF     0x0100
+#define VIRTIO_PCI_DEVICE_OFF  0x0200
+#define VIRTIO_PCI_NOTIFY_OFF  0x1000
+#define VIRTIO_PCI_TYPE_OFF    0x2000
+#define VIRTIO_PCI_NOTIFY_MULT 4
 
 struct event;
 struct virtio_pci;
@@ -66,11 +68,13 @@ struct virtio_pci_conf {
 };
 
 /*
- * Sets up vp->fn, whose dev must have been initialised (virtio_dev_init()); adds BARs 0 and 1 and the capabilities; the type adds its own
- * and calls pci_fn_add(). 0 or -errno; after an error virtio_pci_free() is not to be called.
+ * Sets up vp->fn, whose dev must have been initialised (virtio_dev_init()); adds BARs 0 and 1 and
+ * the capabilities; the type adds its own and calls pci_fn_add(). 0 or -errno; after an error
+ * virtio_pci_free() is not to be called.
  */
 int virtio_pci_init(struct virtio_pci *vp, const struct virtio_pci_conf *conf);
-/* Takes notifications off the event loop and frees what init made. The function must be off the bus. */
+/* Takes notifications off the event loop and frees what init made. The function must be off the
+ * bus. */
 void virtio_pci_free(struct virtio_pci *vp);
 
 static inline struct virtio_pci *virtio_pci_of(struct virtio_dev *dev)

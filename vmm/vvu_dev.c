@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The virtio-vhost-user device as its guest sees it: PCI function, capabilities, registers, configuration space; and
- * its life. vvu_priv.h says where the rest is.
+ * The virtio-vhost-user device as its guest sees it: PCI function, capabilities, registers,
+ * configuration space; and its life. vvu_priv.h says where the rest is.
  *
- * BAR 0, behind virtio's registers:   0x2000 notification registers (a page)   0x3000 doorbells (a page)
- * BAR 1: MSI-X.   BAR 2 and 3: the shared-memory window, 64-bit prefetchable.
+ * BAR 0, behind virtio's registers:   0x2000 notification registers (a page)   0x3000 doorbells (a
+ * page) BAR 1: MSI-X.   BAR 2 and 3: the shared-memory window, 64-bit prefetchable.
  */
 #include "vmm/vvu_dev.h"
 
@@ -61,7 +61,7 @@ static void dev_queue_notify(struct virtio_dev *dev, unsigned int queue)
 static void dev_config_get(struct virtio_dev *dev, void *config)
 {
 	const struct vvu_dev *d = of_vdev(dev);
-	struct vvu_config cfg = { .status = d->status, .max_vhost_queues = d->max_queues };
+	struct vvu_config cfg = {.status = d->status, .max_vhost_queues = d->max_queues};
 
 	memcpy(cfg.uuid, d->uuid, sizeof(cfg.uuid));
 	memcpy(config, &cfg, sizeof(cfg));
@@ -75,7 +75,8 @@ static void status_write(struct vvu_dev *d, uint32_t value)
 	if ((was && up) || (d->vp.dev.status & VIRTIO_STATUS_DEVICE_NEEDS_RESET))
 		return;
 	if (up) {
-		/* The driver says that it is done with the last session: its memory, and its answers. */
+		/* The driver says that it is done with the last session: its memory, and its
+		 * answers. */
 		vvu_shm_clear(&d->shm);
 		vvu_session_drop_tx(d);
 		d->status |= VVU_STATUS_BACKEND_UP;
@@ -126,7 +127,7 @@ static void type_bar_moved(struct virtio_pci *vp, unsigned int bar, uint64_t gpa
 		vvu_shm_move(&d->shm, gpa);
 }
 
-static const struct virtio_pci_type_ops type_ops = { type_read, type_write, type_bar_moved };
+static const struct virtio_pci_type_ops type_ops = {type_read, type_write, type_bar_moved};
 
 /* The guest unmasked a vector, and a kick of it can't be attached. */
 static void irq_failed(void *arg, struct msix_irq *irq, int err)
@@ -146,12 +147,12 @@ static void irq_failed(void *arg, struct msix_irq *irq, int err)
 static int add_caps(struct vvu_dev *d)
 {
 	struct vvu_doorbell_cap bells = {
-		.cap = { .cap_vndr = PCI_CAP_ID_VENDOR,
-			 .cap_len = sizeof(bells),
-			 .cfg_type = VIRTIO_PCI_CAP_DOORBELL_CFG,
-			 .bar = VVU_BAR_REGS,
-			 .offset = VVU_DOORBELL_OFF,
-			 .length = VVU_REGS_BYTES - VVU_DOORBELL_OFF },
+		.cap = {.cap_vndr = PCI_CAP_ID_VENDOR,
+			.cap_len = sizeof(bells),
+			.cfg_type = VIRTIO_PCI_CAP_DOORBELL_CFG,
+			.bar = VVU_BAR_REGS,
+			.offset = VVU_DOORBELL_OFF,
+			.length = VVU_REGS_BYTES - VVU_DOORBELL_OFF},
 		.doorbell_off_multiplier = VVU_DOORBELL_MULTIPLIER,
 	};
 	struct virtio_pci_cap notifications = {
@@ -163,12 +164,12 @@ static int add_caps(struct vvu_dev *d)
 		.length = sizeof(struct vvu_notification_cfg),
 	};
 	struct virtio_pci_cap64 shm = {
-		.cap = { .cap_vndr = PCI_CAP_ID_VENDOR,
-			 .cap_len = sizeof(shm),
-			 .cfg_type = VIRTIO_PCI_CAP_SHARED_MEMORY_CFG,
-			 .bar = VVU_BAR_SHMEM,
-			 .id = VVU_SHMID_MEMORY,
-			 .length = (uint32_t)d->shm.bytes },
+		.cap = {.cap_vndr = PCI_CAP_ID_VENDOR,
+			.cap_len = sizeof(shm),
+			.cfg_type = VIRTIO_PCI_CAP_SHARED_MEMORY_CFG,
+			.bar = VVU_BAR_SHMEM,
+			.id = VVU_SHMID_MEMORY,
+			.length = (uint32_t)d->shm.bytes},
 		.length_hi = (uint32_t)(d->shm.bytes >> 32),
 	};
 	int ret = pci_fn_add_cap(&d->vp.fn, &bells, sizeof(bells));
@@ -194,7 +195,7 @@ static bool device_memory_fault(void *dev)
 
 static const char *link_state_name(enum vvu_link_state state)
 {
-	static const char *const names[] = { "down", "hello", "up" };
+	static const char *const names[] = {"down", "hello", "up"};
 
 	return names[state];
 }
@@ -232,8 +233,8 @@ static void device_status(void *dev, struct json_object *out)
 	add_u64(out, "doorbells_slow", d->counters.doorbells_slow);
 }
 
-static const struct machine_device_ops machine_ops = { .memory_fault = device_memory_fault,
-						       .status = device_status };
+static const struct machine_device_ops machine_ops = {.memory_fault = device_memory_fault,
+						      .status = device_status};
 
 /* --- set-up --- */
 
@@ -245,7 +246,7 @@ int vvu_fit_shm(unsigned int phys_bits, uint64_t *bytes, unsigned int n)
 	for (unsigned int i = 0; i < n; i++) {
 		uint64_t size = VVU_SHM_MIN;
 
-		while (size < bytes[i] && size < room)
+		while (size < bytes[i] && size < UINT64_C(1) << 62)
 			size *= 2;
 		bytes[i] = size;
 	}
@@ -270,8 +271,8 @@ int vvu_fit_shm(unsigned int phys_bits, uint64_t *bytes, unsigned int n)
 }
 
 /*
- * The same name always gives the same uuid: FNV-1a with 128 bits over "vvu-port:NAME", marked as a custom uuid
- * (version 8, RFC 9562).
+ * The same name always gives the same uuid: FNV-1a with 128 bits over "vvu-port:NAME", marked as a
+ * custom uuid (version 8, RFC 9562).
  */
 static void derive_uuid(const char *port, uint8_t uuid[16])
 {

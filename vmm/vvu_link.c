@@ -2,16 +2,18 @@
 /*
  * A VVU device's connection to the proxy (abi/link.h).
  *
- * The proxy may come later, go and come back: the device tries again, after 10 ms at first, then at growing intervals up to a
- * second. Nothing else of the device depends on whether the link is there.
+ * The proxy may come later, go and come back: the device tries again, after 10 ms at first, then at
+ * growing intervals up to a second. Nothing else of the device depends on whether the link is
+ * there.
  *
- * Reading follows the driver: a message for which the driver has no buffer is held (one, with its fds) and nothing more is taken from
- * the socket, so that nothing queues here. But the end of the session may stand behind messages that are not
- * taken; therefore what comes in while one is held is peeked at (SO_PEEK_OFF: each packet once). When the session has ended, its
- * messages need no buffers any more: they are read and dropped, and their fds closed.
+ * Reading follows the driver: a message for which the driver has no buffer is held (one, with its
+ * fds) and nothing more is taken from the socket, so that nothing queues here. But the end of the
+ * session may stand behind messages that are not taken; therefore what comes in while one is held
+ * is peeked at (SO_PEEK_OFF: each packet once). When the session has ended, its messages need no
+ * buffers any more: they are read and dropped, and their fds closed.
  *
- * What is owed to the proxy is state, not a queue: a failed request, the end of a session, whether the back-end is up. All of
- * it is sent by vvu_link_work(), in that order, as the socket takes it.
+ * What is owed to the proxy is state, not a queue: a failed request, the end of a session, whether
+ * the back-end is up. All of it is sent by vvu_link_work(), in that order, as the socket takes it.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -32,8 +34,8 @@
 static void retry_later(struct vvu_dev *d)
 {
 	struct vvu_link *l = &d->link;
-	struct timeval tv = { .tv_sec = l->backoff_ms / 1000,
-			      .tv_usec = (suseconds_t)(l->backoff_ms % 1000) * 1000 };
+	struct timeval tv = {.tv_sec = l->backoff_ms / 1000,
+			     .tv_usec = (suseconds_t)(l->backoff_ms % 1000) * 1000};
 
 	evtimer_add(l->retry, &tv);
 	l->backoff_ms *= 2;
@@ -116,7 +118,7 @@ static bool send_text(struct vvu_dev *d, const struct link_packet *pkt, bool *ow
 
 static bool send_backend_up(struct vvu_dev *d)
 {
-	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND_UP } };
+	struct link_packet pkt = {.hdr = {.kind = LINK_BACKEND_UP}};
 	uint64_t features = VHOST_USER_PF_CARRIED;
 	int ret;
 
@@ -134,7 +136,7 @@ static bool send_backend_up(struct vvu_dev *d)
 
 static bool send_backend_down(struct vvu_dev *d)
 {
-	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND_DOWN } };
+	struct link_packet pkt = {.hdr = {.kind = LINK_BACKEND_DOWN}};
 
 	if (vvu_link_send(d, &pkt, 0) == -EAGAIN)
 		return false;
@@ -161,7 +163,7 @@ static bool flush_owed(struct vvu_dev *d)
 
 static void send_hello(struct vvu_dev *d)
 {
-	struct link_packet pkt = { .hdr = { .kind = LINK_HELLO } };
+	struct link_packet pkt = {.hdr = {.kind = LINK_HELLO}};
 	struct link_hello *hello = &pkt.body.hello;
 
 	hello->magic = LINK_MAGIC;
@@ -201,11 +203,13 @@ static void session_up(struct vvu_dev *d, uint32_t number)
 		return;
 	}
 	if (!d->link.told_up)
-		return; /* opened before the proxy read that the back-end went down; it knows by now */
+		return; /* opened before the proxy read that the back-end went down; it knows by now
+			 */
 	vvu_session_end(d, VVU_END_PROXY, "the proxy opened session %u", number);
 	/*
-	 * The end of the last session has cleared BACKEND_UP, and the proxy need not wait until the driver has set it again:
-	 * the session begins then, and its messages stay in the socket until then.
+	 * The end of the last session has cleared BACKEND_UP, and the proxy need not wait until the
+	 * driver has set it again: the session begins then, and its messages stay in the socket
+	 * until then.
 	 */
 	d->session.pending = number;
 }

@@ -2,9 +2,10 @@
 /*
  * The messages that change what the window shows: SET_MEM_TABLE, ADD_MEM_REG, REM_MEM_REG.
  *
- * Everything is checked before anything changes: the regions against each other (vu_regions_*()), the fds' kind and length. In the explicit
- * layout new regions are placed beside the old ones, which leave when the driver has answered. In the classic layout a new table takes
- * the old one's place at once.
+ * Everything is checked before anything changes: the regions against each other (vu_regions_*()),
+ * the fds' kind and length. In the explicit layout new regions are placed beside the old ones,
+ * which leave when the driver has answered. In the classic layout a new table takes the old one's
+ * place at once.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +19,8 @@ static int peer_error(const char **why, const char *text)
 	return -EPROTO;
 }
 
-/* What went wrong while mapping, in words. The front-end's table was fine if it is not for lack of room. */
+/* What went wrong while mapping, in words. The front-end's table was fine if it is not for lack of
+ * room. */
 static int map_error(int err, const char **why)
 {
 	switch (err) {
@@ -163,7 +165,8 @@ static int remove_region(struct vvu_dev *d, struct wire_packet *p, uint32_t *tok
 	for (unsigned int i = 0; i < d->shm.num; i++) {
 		if (same_region(&d->shm.regions[i], r)) {
 			d->shm.regions[i].leaving = *token;
-			/* The specification has it ignored here; for the driver it says where the region was. */
+			/* The specification has it ignored here; for the driver it says where the
+			 * region was. */
 			r->mmap_offset = d->shm.regions[i].offset;
 		}
 	}

@@ -9,8 +9,9 @@
  *   vvu_memory.c   the messages about memory
  *   vvu_link.c     the connection to the proxy
  *
- * All of it runs under the machine lock, on a vCPU thread (register writes) or on the main loop (everything else). Only
- * the main loop does input and output on the link; a vCPU thread changes state and wakes the loop (vvu_link_wake()).
+ * All of it runs under the machine lock, on a vCPU thread (register writes) or on the main loop
+ * (everything else). Only the main loop does input and output on the link; a vCPU thread changes
+ * state and wakes the loop (vvu_link_wake()).
  */
 #ifndef VMM_VVU_PRIV_H
 #define VMM_VVU_PRIV_H
@@ -28,7 +29,8 @@ struct event;
 #define VVU_DOORBELL_OFF     (VIRTIO_PCI_TYPE_OFF + 0x1000)
 #define VVU_REGS_BYTES	     (VIRTIO_PCI_TYPE_OFF + 0x2000)
 #define VVU_DOORBELLS_MAX    VVU_NUM_DOORBELLS(VVU_MAX_VHOST_QUEUES)
-_Static_assert(VVU_DOORBELLS_MAX * VVU_DOORBELL_MULTIPLIER + 2 <= 0x1000, "doorbells fit their page");
+_Static_assert(VVU_DOORBELLS_MAX *VVU_DOORBELL_MULTIPLIER + 2 <= 0x1000,
+	       "doorbells fit their page");
 
 /* A region of the front-end's memory in the window. */
 struct vvu_region {
@@ -56,7 +58,7 @@ struct vvu_shm {
 	uint64_t gpa; /* of the BAR, or PCI_BAR_UNMAPPED */
 	unsigned int num;
 	struct vvu_region regions[VVU_REGIONS_MAX];
-	bool revoked;		/* zero pages are shown, until acknowledged or the timer */
+	bool revoked; /* zero pages are shown, until acknowledged or the timer */
 	struct event *timer;
 };
 
@@ -161,8 +163,9 @@ void vvu_shm_free(struct vvu_shm *shm);
 /* The BAR moved: slots go where it is now. */
 void vvu_shm_move(struct vvu_shm *shm, uint64_t gpa);
 /*
- * Maps a region and shows it. at: its classic place, or VVU_SHM_PLACE for a congruent one. Takes fd over on success. 0,
- * -ENOSPC (no room in the window), -EINVAL (can't be at that place), another -errno of mmap() or the hypervisor.
+ * Maps a region and shows it. at: its classic place, or VVU_SHM_PLACE for a congruent one. Takes fd
+ * over on success. 0, -ENOSPC (no room in the window), -EINVAL (can't be at that place), another
+ * -errno of mmap() or the hypervisor.
  */
 #define VVU_SHM_PLACE UINT64_MAX
 int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, uint64_t at);
@@ -171,14 +174,16 @@ uint64_t vvu_shm_classic_end(const struct vvu_shm *shm);
 /* Takes regions away: those that leave with token; all of them. */
 void vvu_shm_remove_leaving(struct vvu_shm *shm, uint32_t token);
 void vvu_shm_clear(struct vvu_shm *shm);
-/* Zero pages in place of every region, their fds closed. The slots stay until vvu_shm_clear() or 1 s. */
+/* Zero pages in place of every region, their fds closed. The slots stay until vvu_shm_clear() or 1
+ * s. */
 void vvu_shm_revoke(struct vvu_shm *shm);
 /* The file no longer backs the region. Looks at every one. */
 bool vvu_shm_damaged(struct vvu_shm *shm);
 
 /* --- vvu_rings.c --- */
 void vvu_rings_init(struct vvu_dev *d);
-/* fd is taken over; -1 takes the old one away. 0, -EBUSY (the eventfd is another ring's), -errno; then fd is closed. */
+/* fd is taken over; -1 takes the old one away. 0, -EBUSY (the eventfd is another ring's), -errno;
+ * then fd is closed. */
 int vvu_kick_set(struct vvu_dev *d, unsigned int queue, int fd);
 int vvu_doorbell_set(struct vvu_dev *d, unsigned int doorbell, int fd);
 void vvu_rings_clear(struct vvu_dev *d);
@@ -202,8 +207,8 @@ void vvu_session_end(struct vvu_dev *d, enum vvu_end how, const char *fmt, ...)
 /* The device can't go on: ends the session, sets DEVICE_NEEDS_RESET. */
 void vvu_broken(struct vvu_dev *d, const char *why);
 /*
- * One LINK_FRONTEND packet of the current session. 1: done with (its fds taken or closed); 0: the driver has no
- * buffer for it, come again with the same packet.
+ * One LINK_FRONTEND packet of the current session. 1: done with (its fds taken or closed); 0: the
+ * driver has no buffer for it, come again with the same packet.
  */
 int vvu_session_frontend(struct vvu_dev *d, struct wire_packet *p);
 /* Takes messages of the driver as long as there are any and the link takes them. */
@@ -213,9 +218,9 @@ void vvu_session_drop_tx(struct vvu_dev *d);
 
 /* --- vvu_memory.c --- */
 /*
- * Carries out SET_MEM_TABLE, ADD_MEM_REG or REM_MEM_REG and rewrites p's message for the driver. *token: not 0 when
- * regions leave with the answer. 0; 1: could not, but that is our side's trouble: *why for LINK_RESULT; -EPROTO: the
- * front-end is at fault, *why says how.
+ * Carries out SET_MEM_TABLE, ADD_MEM_REG or REM_MEM_REG and rewrites p's message for the driver.
+ * *token: not 0 when regions leave with the answer. 0; 1: could not, but that is our side's
+ * trouble: *why for LINK_RESULT; -EPROTO: the front-end is at fault, *why says how.
  */
 int vvu_memory_message(struct vvu_dev *d, struct wire_packet *p, uint32_t *token, const char **why);
 
@@ -228,7 +233,8 @@ void vvu_link_wake(struct vvu_dev *d);
 void vvu_link_work(struct vvu_dev *d);
 /* Sends now (main loop): 0, -EAGAIN (the link is woken when it can go), -ENOTCONN. */
 int vvu_link_send(struct vvu_dev *d, const struct link_packet *pkt, uint32_t body_bytes);
-/* Tells the proxy that request seq was not carried out. One at a time: link.owe_result must be clear. */
+/* Tells the proxy that request seq was not carried out. One at a time: link.owe_result must be
+ * clear. */
 void vvu_link_result(struct vvu_dev *d, uint32_t seq, const char *why);
 void vvu_link_session_down(struct vvu_dev *d, uint32_t session, const char *why);
 

@@ -2,12 +2,13 @@
 /*
  * Kicks and doorbells of a VVU device.
  *
- * A kick eventfd is bound to the MSI-X vector that the driver wrote for its notification (msix.h); a doorbell's eventfd is an
- * ioeventfd at the doorbell's address. In both directions the kernel does the work.
+ * A kick eventfd is bound to the MSI-X vector that the driver wrote for its notification (msix.h);
+ * a doorbell's eventfd is an ioeventfd at the doorbell's address. In both directions the kernel
+ * does the work.
  *
- * A doorbell write reaches user space only where the ioeventfd is not there: while it is changed (the machine lock makes
- * the write wait, so it signals the new eventfd), when the kernel refused it, or through virtio's PCI_CFG window. A doorbell without an
- * eventfd does nothing.
+ * A doorbell write reaches user space only where the ioeventfd is not there: while it is changed
+ * (the machine lock makes the write wait, so it signals the new eventfd), when the kernel refused
+ * it, or through virtio's PCI_CFG window. A doorbell without an eventfd does nothing.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -42,7 +43,8 @@ void vvu_rings_init(struct vvu_dev *d)
 	}
 }
 
-/* The kernel's number of the eventfd behind fd (/proc/PID/fdinfo, since Linux 5.2); 0 when it does not say. */
+/* The kernel's number of the eventfd behind fd (/proc/PID/fdinfo, since Linux 5.2); 0 when it does
+ * not say. */
 static uint64_t eventfd_id(int fd)
 {
 	char path[48], line[128];
@@ -186,14 +188,15 @@ static void vector_write(struct vvu_dev *d, uint16_t vector)
 		return;
 	kick->vector = VIRTIO_MSI_NO_VECTOR;
 	if (ret == -EBUSY)
-		vvu_session_end(d, VVU_END_DEVICE, "SET_VRING_KICK: queue %u: the eventfd is already in use",
+		vvu_session_end(d, VVU_END_DEVICE,
+				"SET_VRING_KICK: queue %u: the eventfd is already in use",
 				d->notification_select);
 }
 
 static struct vvu_notification_cfg notification_get(const struct vvu_dev *d)
 {
-	struct vvu_notification_cfg cfg = { .notification_select = d->notification_select,
-					    .notification_msix_vector = VIRTIO_MSI_NO_VECTOR };
+	struct vvu_notification_cfg cfg = {.notification_select = d->notification_select,
+					   .notification_msix_vector = VIRTIO_MSI_NO_VECTOR};
 
 	if (d->notification_select < d->max_queues)
 		cfg.notification_msix_vector = d->kicks[d->notification_select].vector;

@@ -2,15 +2,17 @@
 /*
  * Sessions of a VVU device: one front-end's time with the driver.
  *
- *   driver sets BACKEND_UP -> the proxy opens a session -> FRONTEND_UP -> messages -> the end: both bits clear
+ *   driver sets BACKEND_UP -> the proxy opens a session -> FRONTEND_UP -> messages -> the end: both
+ * bits clear
  *
- * Messages of the front-end are checked again (the proxy has checked them), their fds become resources of the device,
- * and they go to the rxq. A message is taken up only when the rxq has a buffer for it and there is room to remember that it
- * will be answered. Answers come back in order, so a FIFO says which request one belongs to.
+ * Messages of the front-end are checked again (the proxy has checked them), their fds become
+ * resources of the device, and they go to the rxq. A message is taken up only when the rxq has a
+ * buffer for it and there is room to remember that it will be answered. Answers come back in order,
+ * so a FIFO says which request one belongs to.
  *
- * The end of a session is one function, whoever wants it, and does everything before it returns: no eventfd is
- * attached, no byte of the front-end's memory is shown, no fd of the session is open, but for packets not yet read, which
- * the main loop drops next because they belong to no session.
+ * The end of a session is one function, whoever wants it, and does everything before it returns: no
+ * eventfd is attached, no byte of the front-end's memory is shown, no fd of the session is open,
+ * but for packets not yet read, which the main loop drops next because they belong to no session.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -115,8 +117,8 @@ static void arm_timer(struct vvu_session *s)
 	for (unsigned int i = 0; i < s->num; i++) {
 		const struct vvu_request *r = &s->requests[(s->first + i) % VVU_REQUESTS_MAX];
 		uint64_t left = r->deadline > now ? r->deadline - now : 1000;
-		struct timeval tv = { .tv_sec = (time_t)(left / 1000000000u),
-				      .tv_usec = (suseconds_t)(left % 1000000000u / 1000) };
+		struct timeval tv = {.tv_sec = (time_t)(left / 1000000000u),
+				     .tv_usec = (suseconds_t)(left % 1000000000u / 1000)};
 
 		if (!r->deadline)
 			continue;
@@ -138,7 +140,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		if (!r->deadline)
 			continue;
 		if (r->deadline <= now_ns())
-			vvu_session_end(d, VVU_END_DEVICE, "%s: the back-end did not answer in %u ms",
+			vvu_session_end(d, VVU_END_DEVICE,
+					"%s: the back-end did not answer in %u ms",
 					vu_frontend_name(r->request), ANSWER_MS);
 		else
 			arm_timer(s);
@@ -161,8 +164,9 @@ void vvu_session_free(struct vvu_dev *d)
 }
 
 /*
- * Settles what the driver sees of NEED_REPLY and remembers the request if it will be answered. Regions that leave make
- * the device ask for an answer of its own; where REPLY_ACK is not negotiated nobody else may.
+ * Settles what the driver sees of NEED_REPLY and remembers the request if it will be answered.
+ * Regions that leave make the device ask for an answer of its own; where REPLY_ACK is not
+ * negotiated nobody else may.
  */
 static void expect_answer(struct vvu_dev *d, struct vhost_user_msg *msg, uint32_t seq,
 			  uint32_t token)
@@ -178,12 +182,12 @@ static void expect_answer(struct vvu_dev *d, struct vhost_user_msg *msg, uint32_
 	if (!asked && !token)
 		return;
 	r = &s->requests[(s->first + s->num++) % VVU_REQUESTS_MAX];
-	*r = (struct vvu_request){ .request = msg->hdr.request,
-				   .seq = seq,
-				   .index = msg->payload.state.index,
-				   .token = token,
-				   .deadline = token ? now_ns() + ANSWER_MS * UINT64_C(1000000) : 0,
-				   .swallow = !asked };
+	*r = (struct vvu_request){.request = msg->hdr.request,
+				  .seq = seq,
+				  .index = msg->payload.state.index,
+				  .token = token,
+				  .deadline = token ? now_ns() + ANSWER_MS * UINT64_C(1000000) : 0,
+				  .swallow = !asked};
 	if (token)
 		arm_timer(s);
 }
@@ -317,8 +321,8 @@ static enum vu_rule check_request(struct vvu_dev *d, const struct wire_packet *p
 {
 	const struct vhost_user_msg *msg = &p->pkt.body.msg;
 	const struct vu_msg_info *info = vu_frontend_info(msg->hdr.request);
-	const struct vu_limits limits = { .protocol_features = d->session.protocol_features,
-					  .max_queues = d->max_queues };
+	const struct vu_limits limits = {.protocol_features = d->session.protocol_features,
+					 .max_queues = d->max_queues};
 	unsigned int num_fds = p->num_fds;
 
 	if (info && info->relay == VU_RELAY_REFUSE)
@@ -342,12 +346,14 @@ static int frontend_request(struct vvu_dev *d, struct wire_packet *p)
 	if (!d->session.number)
 		return 1;
 	if (ret < 0) {
-		vvu_session_end(d, VVU_END_DEVICE, "%s: %s", vu_frontend_name(msg->hdr.request), why);
+		vvu_session_end(d, VVU_END_DEVICE, "%s: %s", vu_frontend_name(msg->hdr.request),
+				why);
 	} else if (ret > 0) {
 		log_peer(LOG_L_WARN, d->port, "%s: %s", vu_frontend_name(msg->hdr.request), why);
 		vvu_link_result(d, p->pkt.hdr.seq, why);
 	} else {
-		/* What lies behind the last region is nobody's business (some front-ends send the whole struct). */
+		/* What lies behind the last region is nobody's business (some front-ends send the
+		 * whole struct). */
 		if (msg->hdr.request == VHOST_USER_SET_MEM_TABLE)
 			msg->hdr.size = VHOST_USER_MEM_TABLE_BYTES(msg->payload.mem.num_regions);
 		expect_answer(d, msg, p->pkt.hdr.seq, token);
@@ -356,7 +362,8 @@ static int frontend_request(struct vvu_dev *d, struct wire_packet *p)
 	return 1;
 }
 
-/* A front-end's answer to a request of the back-end: an acknowledgement, as no request that we carry has more. */
+/* A front-end's answer to a request of the back-end: an acknowledgement, as no request that we
+ * carry has more. */
 static int frontend_reply(struct vvu_dev *d, struct wire_packet *p)
 {
 	const struct vhost_user_msg *msg = &p->pkt.body.msg;
@@ -396,9 +403,8 @@ int vvu_session_frontend(struct vvu_dev *d, struct wire_packet *p)
 
 static int send_backend(struct vvu_dev *d, const struct vhost_user_msg *msg, uint32_t seq)
 {
-	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND,
-					    .seq = seq,
-					    .session = d->session.number } };
+	struct link_packet pkt = {
+		.hdr = {.kind = LINK_BACKEND, .seq = seq, .session = d->session.number}};
 	uint32_t bytes = vu_msg_bytes(msg);
 
 	memcpy(&pkt.body.msg, msg, bytes);
@@ -432,8 +438,8 @@ static int backend_reply(struct vvu_dev *d, const struct vhost_user_msg *msg)
 
 static int backend_request(struct vvu_dev *d, const struct vhost_user_msg *msg)
 {
-	const struct vu_limits limits = { .protocol_features = d->session.protocol_features,
-					  .max_queues = d->max_queues };
+	const struct vu_limits limits = {.protocol_features = d->session.protocol_features,
+					 .max_queues = d->max_queues};
 	enum vu_rule rule = vu_check_backend(msg, 0, &limits);
 
 	if (rule != VU_RULE_NONE) {
@@ -455,12 +461,13 @@ static int backend_message(struct vvu_dev *d)
 		return 0; /* of a session that is over */
 	if (have < sizeof(msg.hdr) || msg.hdr.size > VHOST_USER_PAYLOAD_MAX ||
 	    d->chain.out_bytes != vu_msg_bytes(&msg)) {
-		vvu_session_end(d, VVU_END_DEVICE, "back-end's message: buffer and message have different sizes");
+		vvu_session_end(d, VVU_END_DEVICE,
+				"back-end's message: buffer and message have different sizes");
 		return 0;
 	}
 	d->counters.from_driver++;
-	return msg.hdr.flags & VHOST_USER_REPLY_MASK ? backend_reply(d, &msg) :
-						       backend_request(d, &msg);
+	return msg.hdr.flags & VHOST_USER_REPLY_MASK ? backend_reply(d, &msg)
+						     : backend_request(d, &msg);
 }
 
 /* Takes one chain. 1; 0: none, or the link is full. */

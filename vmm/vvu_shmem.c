@@ -2,19 +2,22 @@
 /*
  * The shared-memory window of a VVU device.
  *
- * An address range as large as the BAR is reserved (PROT_NONE), aligned to 1 GiB, so that an offset in the window is
- * congruent in guest-physical and host-virtual space for every page size there is. Each region is a MAP_FIXED mapping of its file in
- * that range and one memory slot; between regions there is nothing, and the guest reads all ones.
+ * An address range as large as the BAR is reserved (PROT_NONE), aligned to 1 GiB, so that an offset
+ * in the window is congruent in guest-physical and host-virtual space for every page size there is.
+ * Each region is a MAP_FIXED mapping of its file in that range and one memory slot; between regions
+ * there is nothing, and the guest reads all ones.
  *
  *   window   |----[ area             ]------[ area   ]------------------|
  *   mapped        .  [map          ].        [map]       whole pages of the file
  *   slot          .    [region   ]  .         [..]       what the guest sees
  *
- * Explicit layout: areas are whole pages of P = max(2 MiB, page size of the file), the region's offset in its first page is that of
- * the file: the kernel can use large pages, and two files never share one. Classic layout: the place is given by the message.
+ * Explicit layout: areas are whole pages of P = max(2 MiB, page size of the file), the region's
+ * offset in its first page is that of the file: the kernel can use large pages, and two files never
+ * share one. Classic layout: the place is given by the message.
  *
- * Revoking puts private zero pages under the same slot, with one mmap() and no change that the guest could fault on;
- * the slots go later (vvu_shm_clear()), since a hostile guest could fill host memory through them.
+ * Revoking puts private zero pages under the same slot, with one mmap() and no change that the
+ * guest could fault on; the slots go later (vvu_shm_clear()), since a hostile guest could fill host
+ * memory through them.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -112,7 +115,8 @@ void vvu_shm_move(struct vvu_shm *shm, uint64_t gpa)
 		/* The guest put its BAR over something else; it may move it again. */
 		if (ret)
 			log_peer(LOG_L_WARN, shm->who, "region %u not shown at %#llx: %s", i,
-				 (unsigned long long)(gpa + shm->regions[i].offset), strerror(-ret));
+				 (unsigned long long)(gpa + shm->regions[i].offset),
+				 strerror(-ret));
 	}
 }
 
@@ -169,7 +173,8 @@ static int place_at(const struct vvu_shm *shm, struct vvu_region *reg, uint64_t 
 	return area_free(shm, at, bytes, &next) ? 0 : -EINVAL;
 }
 
-/* The part of the window that is whole pages of the file around the region; must be the region's own. */
+/* The part of the window that is whole pages of the file around the region; must be the region's
+ * own. */
 static int plan_mapping(const struct vvu_shm *shm, struct vvu_region *reg, uint64_t file_page)
 {
 	uint64_t end = ALIGN_UP(reg->offset + reg->r.memory_size, file_page);
@@ -205,7 +210,7 @@ int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, 
 	if (shm->num == VVU_REGIONS_MAX)
 		return -ENOSPC;
 	reg = &shm->regions[shm->num];
-	*reg = (struct vvu_region){ .r = *r, .fd = -1, .slot = -1 };
+	*reg = (struct vvu_region){.r = *r, .fd = -1, .slot = -1};
 	ret = at == VVU_SHM_PLACE ? place(shm, reg, file_page) : place_at(shm, reg, at);
 	if (!ret)
 		ret = plan_mapping(shm, reg, file_page);
@@ -279,14 +284,15 @@ static void region_revoke(struct vvu_shm *shm, struct vvu_region *reg)
 		region_hide(shm, reg);
 		unmap(shm, reg);
 	} else {
-		madvise(p, reg->map_bytes, MADV_NOHUGEPAGE); /* a guest's read costs 4 KiB, not 2 MiB */
+		madvise(p, reg->map_bytes,
+			MADV_NOHUGEPAGE); /* a guest's read costs 4 KiB, not 2 MiB */
 	}
 	fd_close(&reg->fd);
 }
 
 void vvu_shm_revoke(struct vvu_shm *shm)
 {
-	const struct timeval later = { .tv_sec = ZERO_FOR_MS / 1000 };
+	const struct timeval later = {.tv_sec = ZERO_FOR_MS / 1000};
 
 	if (!shm->num || shm->revoked)
 		return;
@@ -299,8 +305,8 @@ void vvu_shm_revoke(struct vvu_shm *shm)
 }
 
 /*
- * Truncated; or of huge pages of which the host has none left where the file was punched. (A punched file of small pages
- * gives zero pages.) MADV_POPULATE_READ says so without a signal.
+ * Truncated; or of huge pages of which the host has none left where the file was punched. (A
+ * punched file of small pages gives zero pages.) MADV_POPULATE_READ says so without a signal.
  */
 static bool region_damaged(struct vvu_shm *shm, const struct vvu_region *reg)
 {
@@ -308,8 +314,7 @@ static bool region_damaged(struct vvu_shm *shm, const struct vvu_region *reg)
 
 	if (reg->fd < 0)
 		return false;
-	if (fstat(reg->fd, &st) ||
-	    (uint64_t)st.st_size < reg->r.mmap_offset + reg->r.memory_size)
+	if (fstat(reg->fd, &st) || (uint64_t)st.st_size < reg->r.mmap_offset + reg->r.memory_size)
 		return true;
 	return fd_page_size(reg->fd) > SMALL_PAGE &&
 	       madvise(shm->base + reg->map, reg->map_bytes, MADV_POPULATE_READ) != 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A machine without a hypervisor: device models on their buses, and a guest that is the test itself. What KVM does in
- * the kernel happens here in fake_write() (ioeventfds) and fake_step() (irqfds); each interrupt message that reaches
- * the guest is counted by its data word.
+ * A machine without a hypervisor: device models on their buses, and a guest that is the test
+ * itself. What KVM does in the kernel happens here in fake_write() (ioeventfds) and fake_step()
+ * (irqfds); each interrupt message that reaches the guest is counted by its data word.
  */
 #ifndef TESTS_LOOP_FAKE_MACHINE_H
 #define TESTS_LOOP_FAKE_MACHINE_H
@@ -50,7 +50,7 @@ struct fake_machine {
 	struct fake_irqfd irqfds[1024];
 	struct fake_route routes[1024];
 	unsigned int msis[FAKE_MSI_DATA];
-	unsigned int kicks;   /* of kick_vcpus() */
+	unsigned int kicks; /* of kick_vcpus() */
 	unsigned int reboots;
 	unsigned int slot_adds;
 	/* Failures to order: the next n calls fail with that errno. */
@@ -69,14 +69,16 @@ uint64_t fake_in(struct fake_machine *f, uint16_t port, unsigned int size);
 void fake_out(struct fake_machine *f, uint16_t port, unsigned int size, uint64_t value);
 
 /* Configuration space by mechanism #1. */
-uint32_t fake_pci_read(struct fake_machine *f, unsigned int bdf, unsigned int reg, unsigned int size);
+uint32_t fake_pci_read(struct fake_machine *f, unsigned int bdf, unsigned int reg,
+		       unsigned int size);
 void fake_pci_write(struct fake_machine *f, unsigned int bdf, unsigned int reg, unsigned int size,
 		    uint32_t value);
 
 /* What the guest sees at gpa: RAM or a slot that holds all of it; NULL: nothing. */
 uint8_t *fake_memory(struct fake_machine *f, uint64_t gpa, uint64_t size);
 
-/* Lets the main loop and the irqfds do what is due, until nothing is. Returns what it did (events and interrupts). */
+/* Lets the main loop and the irqfds do what is due, until nothing is. Returns what it did (events
+ * and interrupts). */
 void fake_step(struct fake_machine *f);
 /* Lets the main loop wait for up to ms, for timers. */
 void fake_wait(struct fake_machine *f, unsigned int ms);

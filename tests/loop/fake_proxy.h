@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The proxy's end of a link, as a test plays it: a listening socket, one connection, packets by hand. */
+/* The proxy's end of a link, as a test plays it: a listening socket, one connection, packets by
+ * hand. */
 #ifndef TESTS_LOOP_FAKE_PROXY_H
 #define TESTS_LOOP_FAKE_PROXY_H
 
@@ -18,7 +19,8 @@ void fake_proxy_free(struct fake_proxy *p);
 /* Closes the connection; takes one that waits: true when there was one. */
 void fake_proxy_hang_up(struct fake_proxy *p);
 bool fake_proxy_accept(struct fake_proxy *p);
-/* Takes the next packet into p->in: its kind, 0 when there is none, -1 when the connection is over. */
+/* Takes the next packet into p->in: its kind, 0 when there is none, -1 when the connection is over.
+ */
 int fake_proxy_recv(struct fake_proxy *p);
 /* A packet without body, and one with a text. */
 void fake_proxy_notice(struct fake_proxy *p, enum link_kind kind, uint32_t session);
