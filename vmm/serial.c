@@ -131,6 +131,8 @@ static void serial_transmit(struct serial *s, uint8_t c)
 {
 	if (s->conf.out_fd < 0)
 		return;
+	if (s->queue_head - s->queue_tail == QUEUE_SIZE && !s->out_waiting)
+		serial_flush(s);
 	if (s->queue_head - s->queue_tail == QUEUE_SIZE) {
 		log_peer(LOG_L_WARN, "serial", "output is not read; the guest's output is dropped");
 		return;
