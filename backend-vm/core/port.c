@@ -1,23 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/*
- * The back-end's side of a vhost-user session: one port, one front-end.
- *
- * A message is checked against the table of abi/vhost_user.h, then handled by one short function. Messages arrive in the order
- * real front-ends send them, which is not the specification's ideal: NUM, CALL, ERR and ENABLE come before the
- * memory table, ENABLE before SET_FEATURES. So each of them only records, and what the data path may do is computed anew
- * after every message (port_update()).
- *
- * A ring runs from SET_VRING_KICK to GET_VRING_BASE (vhost-user §Starting and stopping rings), independently of its being
- * enabled. A broken one waits for both in that order.
- *
- * Windows on memory are entered a slice at a time: the message is answered when all are in, other ports go on
- * meanwhile, and no further message of this port is taken.
- */
-#include "core/port.h"
+/* What the messages of session.c change: rings, windows on memory, and what the data path sees of both. */
+#include "core/port_priv.h"
 
 #include "abi/virtio_config.h"
-
-#define MTU_MIN 68
 
 static const uint64_t offload_features =
 	VIRTIO_NET_FEATURE(F_CSUM) | VIRTIO_NET_FEATURE(F_GUEST_CSUM) | VIRTIO_NET_FEATURE(F_HOST_TSO4) |
@@ -30,16 +15,8 @@ static const uint64_t base_features =
 	VIRTIO_FEATURE(F_ANY_LAYOUT) | BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT) |
 	VIRTIO_NET_FEATURE(F_MRG_RXBUF) | VIRTIO_NET_FEATURE(F_MTU) | VIRTIO_NET_FEATURE(F_MQ);
 
-/* What a handler of a message says. ACK_*: answered if the front-end asked for it. */
-enum outcome { ACK_OK, ACK_FAILED, REPLIED, LATER, FAILED };
-
-static bool has(uint64_t features, unsigned int bit)
-{
-	return features & BIT_ULL(bit);
-}
-
 /* Notes why the session must end. */
-static enum outcome port_fail(struct port *port, const struct vhost_user_msg *msg, const char *why)
+enum outcome port_fail(struct port *port, const struct vhost_user_msg *msg, const char *why)
 {
 	text_init(&port->reason);
 	text_add(&port->reason, vu_frontend_name(msg->hdr.request));
@@ -48,7 +25,7 @@ static enum outcome port_fail(struct port *port, const struct vhost_user_msg *ms
 	return FAILED;
 }
 
-static enum outcome port_fail_rule(struct port *port, const struct vhost_user_msg *msg, enum vu_rule rule)
+enum outcome port_fail_rule(struct port *port, const struct vhost_user_msg *msg, enum vu_rule rule)
 {
 	return port_fail(port, msg, vu_rule_text(rule));
 }
@@ -63,30 +40,6 @@ static void port_log_ring(struct port *port, enum be_log_level level, const stru
 	text_add(&t, ": ");
 	text_add(&t, what);
 	port->ops->log(port->ctx, level, port->name, t.s);
-}
-
-/* Sends *reply; keeps it for port_step() when the channel is full. */
-static enum outcome port_reply(struct port *port, const struct vhost_user_msg *reply)
-{
-	int ret = port->ops->send(port->ctx, reply);
-
-	if (ret == -EAGAIN) {
-		port->reply = *reply;
-		port->reply_waits = true;
-		return REPLIED;
-	}
-	if (ret)
-		return port_fail(port, reply, "the reply could not be sent");
-	port->reply_waits = false;
-	return REPLIED;
-}
-
-static enum outcome port_reply_u64(struct port *port, const struct vhost_user_msg *msg, uint64_t value)
-{
-	struct vhost_user_msg reply;
-
-	vu_make_u64_reply(&reply, msg->hdr.request, value);
-	return port_reply(port, &reply);
 }
 
 /* ---- data path ---- */
@@ -111,7 +64,7 @@ static void port_update_features(struct port *port)
 }
 
 /* Recomputes what the data path sees. */
-static void port_update(struct port *port)
+void port_update(struct port *port)
 {
 	bool auto_enabled = !has(port->features, VHOST_USER_F_PROTOCOL_FEATURES_BIT);
 	/* The classic layout puts a new table in the place of the old one before we hear of it. */
@@ -163,7 +116,7 @@ static struct gpa vring_part(const struct port *port, uint64_t user)
 	return gpa(vu_regions_user_to_gpa(&port->regions, user, &v) ? v : UINT64_MAX);
 }
 
-static void vring_start(struct port *port, struct vring *vr)
+void vring_start(struct port *port, struct vring *vr)
 {
 	struct vq_dev_conf conf = {
 		.map = &port->map,
@@ -187,7 +140,7 @@ static void vring_start(struct port *port, struct vring *vr)
 	port_log_ring(port, BE_LOG_DEBUG, vr, "started");
 }
 
-static void vring_stop(struct vring *vr)
+void vring_stop(struct vring *vr)
 {
 	if (vr->state == VRING_STARTED) {
 		vq_dev_stop(&vr->vq);
@@ -198,7 +151,7 @@ static void vring_stop(struct vring *vr)
 }
 
 /* After a change of addresses or memory: the same ring at its (perhaps new) place, positions kept. */
-static void vring_move(struct port *port, struct vring *vr)
+void vring_move(struct port *port, struct vring *vr)
 {
 	if (vr->state != VRING_STARTED)
 		return;
@@ -213,6 +166,15 @@ static void port_move_rings(struct port *port)
 {
 	for (unsigned int i = 0; i < PORT_VRINGS; i++)
 		vring_move(port, &port->vrings[i]);
+}
+
+void port_stop_rings(struct port *port, bool disable)
+{
+	for (unsigned int i = 0; i < PORT_VRINGS; i++) {
+		vring_stop(&port->vrings[i]);
+		if (disable)
+			port->vrings[i].enable = false;
+	}
 }
 
 /* ---- memory ---- */
@@ -232,7 +194,7 @@ static void mapping_abort(struct port *port)
 	port->mapping.active = false;
 }
 
-static enum outcome mapping_begin(struct port *port, const struct vhost_user_msg *msg,
+enum outcome mapping_begin(struct port *port, const struct vhost_user_msg *msg,
 				  const struct vhost_user_region *regions, unsigned int num)
 {
 	struct port_mapping *m = &port->mapping;
@@ -287,7 +249,7 @@ static enum outcome mapping_apply(struct port *port)
 	return ACK_OK;
 }
 
-static enum outcome mapping_step(struct port *port)
+enum outcome mapping_step(struct port *port)
 {
 	struct port_mapping *m = &port->mapping;
 	int ret = port->ops->window_step(port->ctx, m->windows[m->done].window);
@@ -301,341 +263,17 @@ static enum outcome mapping_step(struct port *port)
 	return m->done == m->num ? mapping_apply(port) : LATER;
 }
 
-static enum outcome on_mem_table(struct port *port, const struct vhost_user_msg *msg)
+/* Withdraws the region that REM_MEM_REG names; rings in it are broken by that. */
+void port_unmap(struct port *port, const struct vhost_user_region *region)
 {
-	enum vu_rule rule;
-
-	port->mapping.regions.num = 0;
-	rule = vu_regions_set(&port->mapping.regions, &msg->payload.mem);
-	if (rule)
-		return port_fail_rule(port, msg, rule);
-	return mapping_begin(port, msg, msg->payload.mem.regions, msg->payload.mem.num_regions);
-}
-
-static enum outcome on_add_mem_reg(struct port *port, const struct vhost_user_msg *msg)
-{
-	const struct vhost_user_region *r = &msg->payload.mem_reg.region;
-	enum vu_rule rule;
-
-	port->mapping.regions = port->regions;
-	rule = vu_regions_add(&port->mapping.regions, r);
-	if (rule)
-		return port_fail_rule(port, msg, rule);
-	return mapping_begin(port, msg, r, 1);
-}
-
-static enum outcome on_rem_mem_reg(struct port *port, const struct vhost_user_msg *msg)
-{
-	const struct vhost_user_region *r = &msg->payload.mem_reg.region;
-	uint32_t index;
-	enum vu_rule rule = vu_regions_del(&port->regions, r, &index);
-
-	if (rule)
-		return port_fail_rule(port, msg, rule);
-	memmap_del(&port->map, gpa(r->guest_phys_addr), r->memory_size);
+	memmap_del(&port->map, gpa(region->guest_phys_addr), region->memory_size);
 	port_move_rings(port);
 	for (unsigned int i = 0; i < VHOST_USER_MEM_SLOTS_MAX; i++) {
 		struct port_window *w = &port->windows[i];
 
-		if (w->window && w->region.guest_phys_addr == r->guest_phys_addr)
+		if (w->window && w->region.guest_phys_addr == region->guest_phys_addr)
 			window_end(port, w);
 	}
-	return ACK_OK;
-}
-
-/* ---- messages ---- */
-
-static enum outcome on_set_features(struct port *port, const struct vhost_user_msg *msg)
-{
-	if (msg->payload.u64 & ~port->offered)
-		return port_fail_rule(port, msg, VU_RULE_FEATURES);
-	port->features = msg->payload.u64;
-	return ACK_OK;
-}
-
-static enum outcome on_set_protocol_features(struct port *port, const struct vhost_user_msg *msg)
-{
-	if (msg->payload.u64 & ~port->offered_protocol)
-		return port_fail_rule(port, msg, VU_RULE_FEATURES);
-	port->protocol_features = msg->payload.u64;
-	return ACK_OK;
-}
-
-static enum outcome on_vring_addr(struct port *port, const struct vhost_user_msg *msg)
-{
-	struct vring *vr = &port->vrings[msg->payload.addr.index];
-
-	vr->addr = msg->payload.addr;
-	vr->addr_set = true;
-	vring_move(port, vr);
-	return ACK_OK;
-}
-
-static enum outcome on_get_vring_base(struct port *port, const struct vhost_user_msg *msg)
-{
-	struct vhost_user_msg reply = *msg;
-	struct vring *vr = &port->vrings[msg->payload.state.index];
-
-	vring_stop(vr);
-	/* The kick belonged to this run of the ring; CALL and ERR stay until replaced. */
-	vr->has_kick = false;
-	reply.hdr.flags = VHOST_USER_VERSION | VHOST_USER_REPLY_MASK;
-	reply.hdr.size = sizeof(reply.payload.state);
-	reply.payload.state.num = vr->base;
-	port_update(port);
-	return port_reply(port, &reply);
-}
-
-static enum outcome on_vring_fd(struct port *port, const struct vhost_user_msg *msg)
-{
-	unsigned int index = msg->payload.u64 & VHOST_USER_VRING_INDEX_MASK;
-	bool present = !(msg->payload.u64 & VHOST_USER_VRING_NOFD_MASK);
-	struct vring *vr = &port->vrings[index];
-	const char *why = "the fd is unusable";
-	int ret;
-
-	switch (msg->hdr.request) {
-	case VHOST_USER_SET_VRING_KICK:
-		ret = port->ops->bind_kick(port->ctx, index, present, &why);
-		vr->has_kick = present;
-		if (!ret && vr->state == VRING_STOPPED)
-			vring_start(port, vr);
-		break;
-	case VHOST_USER_SET_VRING_CALL:
-		ret = port->ops->bind_call(port->ctx, index, present, &why);
-		vr->has_call = present;
-		break;
-	default:
-		ret = port->ops->bind_err(port->ctx, index, present, &why);
-		vr->has_err = present;
-		break;
-	}
-	return ret ? port_fail(port, msg, why) : ACK_OK;
-}
-
-static void port_stop_rings(struct port *port, bool disable)
-{
-	for (unsigned int i = 0; i < PORT_VRINGS; i++) {
-		vring_stop(&port->vrings[i]);
-		if (disable)
-			port->vrings[i].enable = false;
-	}
-}
-
-static enum outcome on_set_status(struct port *port, const struct vhost_user_msg *msg)
-{
-	if (msg->payload.u64 > UINT8_MAX)
-		return port_fail_rule(port, msg, VU_RULE_VALUE);
-	port->status = msg->payload.u64;
-	/* Virtio status 0 is a reset of the device; the front-end starts its rings again afterwards. */
-	if (!port->status)
-		port_stop_rings(port, false);
-	return ACK_OK;
-}
-
-static enum outcome on_get_config(struct port *port, const struct vhost_user_msg *msg)
-{
-	struct vhost_user_msg reply = *msg;
-	struct vhost_user_config *c = &reply.payload.config;
-	struct virtio_net_config config = {
-		.status = VIRTIO_NET_S_LINK_UP,
-		.max_virtqueue_pairs = PORT_PAIRS_MAX,
-		.mtu = port->mtu ? port->mtu : 1500,
-	};
-	const uint8_t *from = (const uint8_t *)&config;
-
-	for (unsigned int i = 0; i < sizeof(config.mac); i++)
-		config.mac[i] = port->mac[i];
-	reply.hdr.flags = VHOST_USER_VERSION | VHOST_USER_REPLY_MASK;
-	if (c->size > VHOST_USER_CONFIG_MAX || c->offset > VHOST_USER_CONFIG_MAX - c->size) {
-		/* vhost-user §GET_CONFIG: a zero-length payload is the error reply. */
-		reply.hdr.size = 0;
-		return port_reply(port, &reply);
-	}
-	for (uint32_t i = 0; i < c->size; i++)
-		c->region[i] = c->offset + i < sizeof(config) ? from[c->offset + i] : 0;
-	return port_reply(port, &reply);
-}
-
-static enum outcome on_set_mtu(struct port *port, const struct vhost_user_msg *msg)
-{
-	if (msg->payload.u64 < MTU_MIN || msg->payload.u64 > UINT16_MAX)
-		return ACK_FAILED;
-	port->mtu = (uint16_t)msg->payload.u64;
-	return ACK_OK;
-}
-
-static enum outcome on_rarp(struct port *port, const struct vhost_user_msg *msg)
-{
-	for (unsigned int i = 0; i < 6; i++)
-		port->rarp_mac[i] = (uint8_t)(msg->payload.u64 >> (8 * i));
-	port->rarp = true;
-	return ACK_OK;
-}
-
-static enum outcome on_backend_req(struct port *port, const struct vhost_user_msg *msg)
-{
-	const char *why = "the socket is unusable";
-
-	return port->ops->bind_backend_req(port->ctx, &why) ? port_fail(port, msg, why) : ACK_OK;
-}
-
-/* Messages that only set or get a number. */
-static enum outcome on_simple(struct port *port, const struct vhost_user_msg *msg)
-{
-	struct vring *vr = &port->vrings[msg->payload.state.index % PORT_VRINGS];
-
-	switch (msg->hdr.request) {
-	case VHOST_USER_SET_OWNER:
-		port->owned = true;
-		return ACK_OK;
-	case VHOST_USER_SET_VRING_NUM:
-		vr->num = msg->payload.state.num;
-		return ACK_OK;
-	case VHOST_USER_SET_VRING_BASE:
-		vr->base = (uint16_t)msg->payload.state.num;
-		return ACK_OK;
-	case VHOST_USER_SET_VRING_ENABLE:
-		if (msg->payload.state.num > 1)
-			return port_fail_rule(port, msg, VU_RULE_VALUE);
-		vr->enable = msg->payload.state.num;
-		return ACK_OK;
-	case VHOST_USER_RESET_OWNER:
-	case VHOST_USER_RESET_DEVICE:
-		port_stop_rings(port, true);
-		port->status = 0;
-		return ACK_OK;
-	case VHOST_USER_GET_FEATURES:
-		return port_reply_u64(port, msg, port->offered);
-	case VHOST_USER_GET_PROTOCOL_FEATURES:
-		return port_reply_u64(port, msg, port->offered_protocol);
-	case VHOST_USER_GET_QUEUE_NUM:
-		/* Network front-ends read this as queue pairs. */
-		return port_reply_u64(port, msg, PORT_PAIRS_MAX);
-	case VHOST_USER_GET_MAX_MEM_SLOTS:
-		return port_reply_u64(port, msg, VHOST_USER_MEM_SLOTS_MAX);
-	case VHOST_USER_GET_STATUS:
-		return port_reply_u64(port, msg, port->status);
-	default:
-		return port_fail_rule(port, msg, VU_RULE_REFUSED);
-	}
-}
-
-static enum outcome port_dispatch(struct port *port, const struct vhost_user_msg *msg)
-{
-	switch (msg->hdr.request) {
-	case VHOST_USER_SET_FEATURES:
-		return on_set_features(port, msg);
-	case VHOST_USER_SET_PROTOCOL_FEATURES:
-		return on_set_protocol_features(port, msg);
-	case VHOST_USER_SET_MEM_TABLE:
-		return on_mem_table(port, msg);
-	case VHOST_USER_ADD_MEM_REG:
-		return on_add_mem_reg(port, msg);
-	case VHOST_USER_REM_MEM_REG:
-		return on_rem_mem_reg(port, msg);
-	case VHOST_USER_SET_VRING_ADDR:
-		return on_vring_addr(port, msg);
-	case VHOST_USER_GET_VRING_BASE:
-		return on_get_vring_base(port, msg);
-	case VHOST_USER_SET_VRING_KICK:
-	case VHOST_USER_SET_VRING_CALL:
-	case VHOST_USER_SET_VRING_ERR:
-		return on_vring_fd(port, msg);
-	case VHOST_USER_SET_STATUS:
-		return on_set_status(port, msg);
-	case VHOST_USER_GET_CONFIG:
-		return on_get_config(port, msg);
-	case VHOST_USER_SET_CONFIG:
-		return ACK_FAILED; /* nothing in it can be written (virtio 1.2 §5.1.4.1) */
-	case VHOST_USER_NET_SET_MTU:
-		return on_set_mtu(port, msg);
-	case VHOST_USER_SEND_RARP:
-		return on_rarp(port, msg);
-	case VHOST_USER_SET_BACKEND_REQ_FD:
-		return on_backend_req(port, msg);
-	default:
-		return on_simple(port, msg);
-	}
-}
-
-/* Fds that belong to a message, for channels on which they don't arrive. */
-static unsigned int fds_due(const struct vu_msg_info *info, const struct vhost_user_msg *msg)
-{
-	switch (info->fds) {
-	case VU_FDS_PER_REGION:
-		return msg->payload.mem.num_regions;
-	case VU_FDS_VRING:
-		return msg->payload.u64 & VHOST_USER_VRING_NOFD_MASK ? 0 : 1;
-	case VU_FDS_ONE_MEMORY:
-	case VU_FDS_ONE_EVENT:
-	case VU_FDS_ONE_SOCKET:
-		return 1;
-	default:
-		return 0;
-	}
-}
-
-static enum vu_rule port_check(const struct port *port, const struct vhost_user_msg *msg, unsigned int num_fds)
-{
-	const struct vu_msg_info *info = vu_frontend_info(msg->hdr.request);
-	struct vu_limits limits = { port->protocol_features, PORT_VRINGS };
-	unsigned int index = msg->payload.u64 & VHOST_USER_VRING_INDEX_MASK;
-	enum vu_rule rule;
-
-	if (!info)
-		return VU_RULE_UNKNOWN;
-	if (info->relay == VU_RELAY_REFUSE)
-		return VU_RULE_REFUSED;
-	rule = vu_check_frontend(msg, num_fds == PORT_FDS_AS_DUE ? fds_due(info, msg) : num_fds, &limits);
-	if (rule)
-		return rule;
-	if (info->needs == VU_NEEDS_MEMORY && !port->regions.num)
-		return VU_RULE_ORDER;
-	if (info->needs == VU_NEEDS_VRING_ADDR && !port->vrings[index].addr_set)
-		return VU_RULE_ORDER;
-	return VU_RULE_NONE;
-}
-
-/* Sends the answer that REPLY_ACK asks for, if it does. */
-static enum outcome port_ack(struct port *port, const struct vhost_user_msg *msg, uint64_t value)
-{
-	bool negotiated = port->protocol_features & VHOST_USER_PF_MASK(REPLY_ACK);
-
-	if (!(msg->hdr.flags & VHOST_USER_NEED_REPLY_MASK) || !(negotiated || port->ack_always))
-		return REPLIED;
-	return port_reply_u64(port, msg, value);
-}
-
-static int port_finish(struct port *port, const struct vhost_user_msg *msg, enum outcome outcome)
-{
-	if (outcome == ACK_OK || outcome == ACK_FAILED)
-		outcome = port_ack(port, msg, outcome == ACK_FAILED);
-	port_update(port);
-	if (outcome != FAILED)
-		return 0;
-	port->counters[CTR_SESSION_ERRORS]++;
-	return -EPROTO;
-}
-
-int port_message(struct port *port, const struct vhost_user_msg *msg, unsigned int num_fds)
-{
-	enum vu_rule rule = port_check(port, msg, num_fds);
-
-	port->counters[CTR_MESSAGES]++;
-	return port_finish(port, msg, rule ? port_fail_rule(port, msg, rule) : port_dispatch(port, msg));
-}
-
-int port_step(struct port *port)
-{
-	if (port->reply_waits) {
-		struct vhost_user_msg reply = port->reply;
-
-		return port_finish(port, &reply, port_reply(port, &reply));
-	}
-	if (port->mapping.active)
-		return port_finish(port, &port->mapping.msg, mapping_step(port));
-	return 0;
 }
 
 /* ---- life ---- */

@@ -2,7 +2,7 @@
 /*
  * A port: one vhost-user session with one front-end, its rings, and what the data path needs of them.
  *
- * session.c owns everything above the line "data path" and recomputes what is below it after each message
+ * session.c and port.c own everything above the line "data path" and recompute what is below it after each message
  * (port_update()); net.c and switch.c only use it.
  */
 #ifndef VVU_CORE_PORT_H

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Between session.c (messages) and port.c (what they change). */
+#ifndef VVU_CORE_PORT_PRIV_H
+#define VVU_CORE_PORT_PRIV_H
+
+#include "core/port.h"
+
+/* What a handler of a message says. ACK_*: answered if the front-end asked for it. */
+enum outcome { ACK_OK, ACK_FAILED, REPLIED, LATER, FAILED };
+
+static inline bool has(uint64_t features, unsigned int bit)
+{
+	return features & BIT_ULL(bit);
+}
+
+/* Notes why the session must end; FAILED. */
+enum outcome port_fail(struct port *port, const struct vhost_user_msg *msg, const char *why);
+enum outcome port_fail_rule(struct port *port, const struct vhost_user_msg *msg, enum vu_rule rule);
+
+/* Recomputes what the data path sees. */
+void port_update(struct port *port);
+
+void vring_start(struct port *port, struct vring *vr);
+void vring_stop(struct vring *vr);
+/* After a change of addresses or memory: the same ring at its (perhaps new) place, positions kept. */
+void vring_move(struct port *port, struct vring *vr);
+void port_stop_rings(struct port *port, bool disable);
+
+/* Begins entering windows for msg (mapping.regions: the regions afterwards): LATER or FAILED. */
+enum outcome mapping_begin(struct port *port, const struct vhost_user_msg *msg,
+			   const struct vhost_user_region *regions, unsigned int num);
+/* A slice of it: LATER, FAILED, or ACK_OK when all is in place. */
+enum outcome mapping_step(struct port *port);
+/* Withdraws the region that REM_MEM_REG names; rings in it are broken by that. */
+void port_unmap(struct port *port, const struct vhost_user_region *region);
+
+#endif

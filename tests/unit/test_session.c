@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The back-end's side of a vhost-user session, message by message (backend-vm/core/port.c). */
+#include "be_fake.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "abi/virtio_config.h"
+
+#define PROTO BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT)
+#define V1    VIRTIO_FEATURE(F_VERSION_1)
+
+static struct fake f;
+
+static int setup(void **state)
+{
+	fake_init(&f, "a", 0, NULL);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fake_free(&f);
+	return 0;
+}
+
+static void assert_reason(const char *part)
+{
+	if (!strstr(f.port.reason.s, part))
+		fail_msg("reason is '%s', not about '%s'", f.port.reason.s, part);
+}
+
+static void qemu_order_starts_rings(void **state)
+{
+	fake_connect(&f, V1 | PROTO);
+	fake_start_pair(&f, 0);
+	assert_int_equal(f.port.num_rx, 1);
+	assert_int_equal(f.port.num_tx, 1);
+	assert_int_equal(f.port.hdr_len, 12);
+	assert_int_equal(f.kicks_bound[0], 1);
+	/* Disabling: nothing is received any more, what is sent is discarded. */
+	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_ENABLE, 0, 0), 0);
+	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_ENABLE, 1, 0), 0);
+	assert_int_equal(f.port.num_rx, 0);
+	assert_int_equal(f.port.num_tx, 1);
+	assert_false(f.port.tx[0]->enabled);
+}
+
+static void rings_enable_themselves_without_protocol_features(void **state)
+{
+	port_connect(&f.port);
+	f.features = 0;
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_FEATURES, 0), 0);
+	assert_int_equal(fake_mem(&f, false), 0);
+	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_NUM, 1, FAKE_QUEUE), 0);
+	assert_int_equal(fake_addr(&f, 1, 0), 0);
+	assert_int_equal(f.port.num_tx, 0);
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, 1, false), 0);
+	assert_int_equal(f.port.num_tx, 1);
+	assert_true(f.port.tx[0]->enabled);
+	assert_false(f.port.tx[0]->has_kick);
+	assert_int_equal(f.port.hdr_len, 10);
+}
+
+static void needs_enable_with_protocol_features(void **state)
+{
+	port_connect(&f.port);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_FEATURES, PROTO), 0);
+	assert_int_equal(fake_mem(&f, false), 0);
+	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_NUM, 0, FAKE_QUEUE), 0);
+	assert_int_equal(fake_addr(&f, 0, 0), 0);
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, 0, true), 0);
+	assert_int_equal(f.port.num_rx, 0);
+	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
+	assert_int_equal(f.port.num_rx, 1);
+}
+
+static void get_vring_base_stops(void **state)
+{
+	fake_connect(&f, V1 | PROTO);
+	fake_start_pair(&f, 0);
+	assert_int_equal(fake_state(&f, VHOST_USER_GET_VRING_BASE, 1, 0), 0);
+	assert_int_equal(f.reply.hdr.request, VHOST_USER_GET_VRING_BASE);
+	assert_int_equal(f.reply.hdr.flags, VHOST_USER_VERSION | VHOST_USER_REPLY_MASK);
+	assert_int_equal(f.reply.payload.state.index, 1);
+	assert_int_equal(f.reply.payload.state.num, 0);
+	assert_int_equal(f.port.num_tx, 0);
+	assert_int_equal(f.port.num_rx, 1);
+	/* A ring that never ran says what it was told. */
+	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_BASE, 3, 77), 0);
+	assert_int_equal(fake_state(&f, VHOST_USER_GET_VRING_BASE, 3, 0), 0);
+	assert_int_equal(f.reply.payload.state.num, 77);
+}
+
+static void answers_numbers(void **state)
+{
+	uint64_t offered;
+
+	port_connect(&f.port);
+	assert_int_equal(fake_plain(&f, VHOST_USER_GET_FEATURES), 0);
+	offered = f.reply.payload.u64;
+	assert_true(offered & VIRTIO_NET_FEATURE(F_HOST_TSO4));
+	assert_false(offered & VIRTIO_NET_FEATURE(F_HOST_UFO));
+	assert_false(offered & VIRTIO_FEATURE(F_RING_PACKED));
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_CARRIED), 0);
+	assert_int_equal(fake_plain(&f, VHOST_USER_GET_QUEUE_NUM), 0);
+	assert_int_equal(f.reply.payload.u64, PORT_PAIRS_MAX);
+	assert_int_equal(fake_plain(&f, VHOST_USER_GET_MAX_MEM_SLOTS), 0);
+	assert_int_equal(f.reply.payload.u64, VHOST_USER_MEM_SLOTS_MAX);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_STATUS, 0xf), 0);
+	assert_int_equal(fake_plain(&f, VHOST_USER_GET_STATUS), 0);
+	assert_int_equal(f.reply.payload.u64, 0xf);
+	assert_int_equal(f.replies, 4);
+}
+
+static void offload_off_offers_none(void **state)
+{
+	struct be_options o;
+	struct text error;
+	struct fake g;
+
+	be_options_init(&o);
+	assert_int_equal(be_options_line(&o, " switch  offload=off mtu=9000 port.b.mac=02:00:00:00:00:07 ", &error), 0);
+	fake_init(&g, "b", 1, &o);
+	port_connect(&g.port);
+	assert_int_equal(fake_plain(&g, VHOST_USER_GET_FEATURES), 0);
+	assert_int_equal(g.reply.payload.u64 &
+				 (VIRTIO_NET_FEATURE(F_CSUM) | VIRTIO_NET_FEATURE(F_GUEST_CSUM) |
+				  VIRTIO_NET_FEATURE(F_HOST_TSO4) | VIRTIO_NET_FEATURE(F_GUEST_TSO6)),
+			 0);
+	assert_true(g.reply.payload.u64 & VIRTIO_NET_FEATURE(F_MRG_RXBUF));
+	assert_int_equal(g.port.mtu_frame, 9014);
+	assert_int_equal(g.port.mac[5], 7);
+	fake_free(&g);
+}
+
+static void configuration_space(void **state)
+{
+	struct vhost_user_msg msg = {.hdr = {VHOST_USER_GET_CONFIG, VHOST_USER_VERSION, VHOST_USER_CONFIG_HDR + 12}};
+
+	port_connect(&f.port);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_CARRIED), 0);
+	msg.payload.config.size = 12;
+	assert_int_equal(fake_send(&f, &msg, 0), 0);
+	assert_int_equal(f.reply.hdr.size, VHOST_USER_CONFIG_HDR + 12);
+	assert_int_equal(f.reply.payload.config.region[6], VIRTIO_NET_S_LINK_UP);
+	assert_int_equal(f.reply.payload.config.region[8], PORT_PAIRS_MAX);
+	/* Nothing in it can be written. */
+	msg.hdr.request = VHOST_USER_SET_CONFIG;
+	msg.hdr.flags |= VHOST_USER_NEED_REPLY_MASK;
+	assert_int_equal(fake_send(&f, &msg, 0), 0);
+	assert_int_equal(f.reply.payload.u64, 1);
+}
+
+static void mtu_and_rarp(void **state)
+{
+	struct vhost_user_msg msg = {
+		.hdr = {VHOST_USER_NET_SET_MTU, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY_MASK, 8}};
+
+	port_connect(&f.port);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_CARRIED), 0);
+	msg.payload.u64 = 1500;
+	assert_int_equal(fake_send(&f, &msg, 0), 0);
+	assert_int_equal(f.reply.payload.u64, 0);
+	assert_int_equal(f.port.mtu_frame, 1514);
+	msg.payload.u64 = 10;
+	assert_int_equal(fake_send(&f, &msg, 0), 0);
+	assert_int_equal(f.reply.payload.u64, 1);
+	assert_int_equal(f.port.mtu_frame, 1514);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SEND_RARP, 0x050403020102), 0);
+	assert_true(f.port.rarp);
+	assert_int_equal(f.port.rarp_mac[0], 2);
+	assert_int_equal(f.port.rarp_mac[5], 5);
+	/* The next front-end starts afresh. */
+	port_disconnect(&f.port);
+	port_connect(&f.port);
+	assert_int_equal(f.port.mtu_frame, 0);
+	assert_false(f.port.rarp);
+}
+
+/* Windows are entered a step at a time; the message is answered once, after the last. */
+static void memory_in_steps(void **state)
+{
+	struct vhost_user_msg msg = {
+		.hdr = {VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY_MASK,
+			VHOST_USER_MEM_TABLE_BYTES(2)},
+		.payload.mem = {.num_regions = 2,
+				.regions = {{FAKE_GPA, 4096, FAKE_USER, 0}, {FAKE_GPA + 65536, 4096, FAKE_USER + 65536, 4096}}},
+	};
+	unsigned int steps = 0;
+
+	fake_connect(&f, V1 | PROTO);
+	f.steps = 5;
+	f.replies = 0;
+	assert_int_equal(port_message(&f.port, &msg, 2), 0);
+	assert_true(port_busy(&f.port));
+	while (port_busy(&f.port)) {
+		assert_int_equal(f.replies, 0);
+		assert_int_equal(f.port.map.num, 0);
+		assert_int_equal(port_step(&f.port), 0);
+		steps++;
+	}
+	assert_int_equal(steps, 12);
+	assert_int_equal(f.replies, 1);
+	assert_int_equal(f.reply.payload.u64, 0);
+	assert_int_equal(f.port.map.num, 2);
+	assert_ptr_equal(memmap_translate(&f.port.map, gpa(FAKE_GPA + 65536 + 8), 8, 1), f.mem + 4096 + 8);
+}
+
+static void memory_slots(void **state)
+{
+	struct vhost_user_msg msg = {.hdr = {VHOST_USER_ADD_MEM_REG, VHOST_USER_VERSION, 40}};
+
+	fake_connect(&f, V1 | PROTO);
+	fake_start_pair(&f, 0);
+	msg.payload.mem_reg.region = (struct vhost_user_region){FAKE_GPA * 4, 8192, FAKE_USER * 2, 4096};
+	assert_int_equal(fake_send(&f, &msg, 1), 0);
+	assert_int_equal(f.port.map.num, 3);
+	assert_int_equal(f.port.num_tx, 1);
+	/* The ring lives in the first region: taking that away breaks it, not the session. */
+	msg.hdr.request = VHOST_USER_REM_MEM_REG;
+	assert_int_equal(fake_send(&f, &msg, 0), 0);
+	assert_int_equal(f.port.map.num, 2);
+	assert_int_equal(f.port.num_tx, 1);
+	msg.payload.mem_reg.region = (struct vhost_user_region){FAKE_GPA, FAKE_BYTES / 2, FAKE_USER, 0};
+	assert_int_equal(fake_send(&f, &msg, 0), 0);
+	assert_int_equal(f.port.num_tx, 0);
+	assert_int_equal(f.errs[1], 1);
+	assert_int_equal(f.windows, 1);
+	assert_int_equal(fake_send(&f, &msg, 0), -EPROTO); /* it is gone already */
+}
+
+static void new_table_moves_running_rings(void **state)
+{
+	fake_connect(&f, V1 | PROTO);
+	fake_start_pair(&f, 0);
+	assert_int_equal(f.windows, 2);
+	assert_int_equal(fake_mem(&f, false), 0);
+	assert_int_equal(f.windows, 1);
+	assert_int_equal(f.port.num_tx, 1);
+	assert_int_equal(f.port.num_rx, 1);
+	assert_ptr_equal(f.port.tx[0]->vq.desc, f.mem + f.ring_at[1]);
+}
+
+static void acknowledges_when_asked(void **state)
+{
+	struct vhost_user_msg msg = {
+		.hdr = {VHOST_USER_SET_VRING_NUM, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY_MASK, 8},
+		.payload.state = {0, 256},
+	};
+
+	port_connect(&f.port);
+	assert_int_equal(fake_send(&f, &msg, 0), 0);
+	assert_int_equal(f.replies, 0); /* REPLY_ACK not negotiated */
+	f.port.ack_always = true;
+	assert_int_equal(fake_send(&f, &msg, 0), 0);
+	assert_int_equal(f.replies, 1);
+	f.port.ack_always = false;
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_MASK(REPLY_ACK)), 0);
+	assert_int_equal(fake_send(&f, &msg, 0), 0);
+	assert_int_equal(f.replies, 2);
+	assert_int_equal(f.reply.hdr.request, VHOST_USER_SET_VRING_NUM);
+	assert_int_equal(f.reply.payload.u64, 0);
+	msg.hdr.flags = VHOST_USER_VERSION;
+	assert_int_equal(fake_send(&f, &msg, 0), 0);
+	assert_int_equal(f.replies, 2);
+}
+
+static void keeps_a_reply_that_cannot_be_sent(void **state)
+{
+	port_connect(&f.port);
+	f.send_full = true;
+	assert_int_equal(fake_plain(&f, VHOST_USER_GET_FEATURES), 0);
+	assert_true(port_busy(&f.port));
+	assert_int_equal(port_step(&f.port), 0);
+	assert_int_equal(f.replies, 0);
+	f.send_full = false;
+	assert_int_equal(port_step(&f.port), 0);
+	assert_int_equal(f.replies, 1);
+	assert_false(port_busy(&f.port));
+	f.send_broken = true;
+	assert_int_equal(fake_plain(&f, VHOST_USER_GET_FEATURES), -EPROTO);
+}
+
+/* Each of these ends the session with a reason that names the message. */
+static void protocol_errors_end_the_session(void **state)
+{
+	fake_connect(&f, V1 | PROTO);
+	assert_int_equal(fake_addr(&f, 0, 0), -EPROTO); /* before memory */
+	assert_reason("SET_VRING_ADDR: ");
+	assert_int_equal(fake_mem(&f, false), 0);
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, 0, true), -EPROTO); /* before ADDR */
+	assert_reason("SET_VRING_KICK: ");
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_FEATURES, VIRTIO_FEATURE(F_RING_PACKED)), -EPROTO);
+	assert_reason("SET_FEATURES: ");
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_MASK(PAGEFAULT)), -EPROTO);
+	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_NUM, PORT_VRINGS, 256), -EPROTO);
+	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_ENABLE, 0, 2), -EPROTO);
+	assert_int_equal(fake_plain(&f, VHOST_USER_POSTCOPY_LISTEN), -EPROTO);
+	assert_int_equal(fake_plain(&f, 99), -EPROTO);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_OWNER, 0), -EPROTO); /* size */
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_STATUS, 0x100), -EPROTO);
+	assert_int_equal(f.port.counters[CTR_SESSION_ERRORS], 10);
+}
+
+static void memory_that_cannot_be_mapped_ends_the_session(void **state)
+{
+	fake_connect(&f, V1 | PROTO);
+	f.fail_window = true;
+	assert_int_equal(fake_mem(&f, true), -EPROTO);
+	assert_reason("SET_MEM_TABLE: test says no");
+	f.fail_window = false;
+	f.fail_step = true;
+	assert_int_equal(fake_mem(&f, true), -EPROTO);
+	assert_int_equal(f.windows, 0);
+}
+
+static void ring_errors_do_not_end_the_session(void **state)
+{
+	fake_connect(&f, V1 | PROTO);
+	fake_start_pair(&f, 0);
+	/* Size, place, alignment: found when the ring starts. */
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_ERR, 2, true), 0);
+	for (unsigned int n = 0; n < 4; n++) {
+		static const uint32_t sizes[] = {3, 8192, 256, 256};
+		static const uint32_t places[] = {0, 0, FAKE_BYTES, 8};
+
+		assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_NUM, 2, sizes[n]), 0);
+		assert_int_equal(fake_addr(&f, 2, places[n]), 0);
+		assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, 2, true), 0);
+		assert_int_equal(f.errs[2], n + 1);
+		assert_non_null(strstr(f.last_log, "ring 2: stopped, broken: "));
+		/* A new kick alone does not start it. */
+		assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, 2, true), 0);
+		assert_int_equal(f.errs[2], n + 1);
+		assert_int_equal(fake_state(&f, VHOST_USER_GET_VRING_BASE, 2, 0), 0);
+	}
+	assert_int_equal(f.port.num_rx, 1);
+	assert_int_equal(fake_addr(&f, 2, 2u << 20), 0);
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, 2, true), 0);
+	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_ENABLE, 2, 1), 0);
+	assert_int_equal(f.port.num_rx, 2);
+}
+
+static void reset_stops_everything(void **state)
+{
+	fake_connect(&f, V1 | PROTO);
+	fake_start_pair(&f, 0);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_STATUS, 0), 0);
+	assert_int_equal(f.port.num_rx + f.port.num_tx, 0);
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, 0, true), 0);
+	assert_int_equal(f.port.num_rx, 1);
+	assert_int_equal(fake_plain(&f, VHOST_USER_RESET_DEVICE), 0);
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, 0, true), 0);
+	assert_int_equal(f.port.num_rx, 0); /* enabled again only by ENABLE */
+	assert_int_equal(f.port.map.num, 2);
+}
+
+static void bad_options(void **state)
+{
+	static const char *const bad[] = {
+		"nonsense", "switch echo", "poll=", "poll=adaptive:", "poll=adaptive:0", "poll=adaptive:1000001",
+		"poll=adaptive:5x", "offload=yes", "mtu=67", "mtu=65536", "mtu=", "age=-1", "age=99999999999999999999",
+		"names=", "names=a,,b", "names=a,a", "names=a,-b", "port.a.mac=1:2:3:4:5:6", "port.a.mac=01:00:00:00:00:00",
+		"port.a.mac=00:00:00:00:00:00", "port..mac=02:00:00:00:00:00", "port.a=5",
+		"port.a.mac=02:00:00:00:00:01 port.b.mac=02:00:00:00:00:01", "frobnicate=1", "switch poll",
+	};
+	struct be_options o;
+	struct text error;
+
+	for (unsigned int i = 0; i < ARRAY_LEN(bad); i++) {
+		be_options_init(&o);
+		if (!be_options_line(&o, bad[i], &error))
+			fail_msg("'%s' was accepted", bad[i]);
+		assert_true(strlen(error.s) > 10);
+	}
+	be_options_init(&o);
+	assert_int_equal(be_options_line(&o, "echo poll=adaptive:7 age=0 names=x,y.z,w port.y.z.mac=02:aB:00:00:00:01",
+					 &error), 0);
+	assert_int_equal(o.app, BE_APP_ECHO);
+	assert_int_equal(o.poll_us, 7);
+	assert_int_equal(o.num_names, 3);
+	assert_string_equal(o.macs[0].port, "y.z");
+	assert_int_equal(be_options_check(&o, (const char *const[]){"x", "y.z"}, 2, &error), 0);
+	assert_int_equal(be_options_check(&o, (const char *const[]){"x"}, 1, &error), -EINVAL);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(qemu_order_starts_rings),
+		T(rings_enable_themselves_without_protocol_features),
+		T(needs_enable_with_protocol_features),
+		T(get_vring_base_stops),
+		T(answers_numbers),
+		T(offload_off_offers_none),
+		T(configuration_space),
+		T(mtu_and_rarp),
+		T(memory_in_steps),
+		T(memory_slots),
+		T(new_table_moves_running_rings),
+		T(acknowledges_when_asked),
+		T(keeps_a_reply_that_cannot_be_sent),
+		T(protocol_errors_end_the_session),
+		T(memory_that_cannot_be_mapped_ends_the_session),
+		T(ring_errors_do_not_end_the_session),
+		T(reset_stops_everything),
+		T(bad_options),
+	};
+
+	return cmocka_run_group_tests_name("session", tests, NULL, NULL);
+}
