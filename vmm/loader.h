@@ -20,6 +20,7 @@ struct loader_conf {
 	const char *cmdline;
 	uint64_t ram_low;  /* RAM is [0, ram_low) and, unless ram_high is 0, */
 	uint64_t ram_high; /* [MACHINE_RAM_HIGH_BASE, +ram_high) */
+	unsigned int cpus; /* for the MultiProcessor table */
 };
 
 enum loader_kind {
@@ -30,9 +31,12 @@ enum loader_kind {
 /* How the boot vCPU starts. */
 struct loader_entry {
 	enum loader_kind kind;
-	uint64_t entry;	      /* instruction pointer */
-	uint64_t info;	      /* guest-physical address of the start info or of boot_params */
-	uint64_t page_tables; /* LOADER_LINUX64: identity mapping of the first 4 GiB */
+	uint64_t entry; /* instruction pointer */
+	uint64_t info;	/* guest-physical address of the start info or of boot_params */
+	uint64_t
+		page_tables; /* LOADER_LINUX64: identity mapping of the first 4 GiB; 0: no paging */
+	uint64_t gdt;
+	uint16_t gdt_bytes; /* 0: no GDT, the segments are only in the registers */
 };
 
 /*

@@ -11,6 +11,10 @@
 #define LOADER_LOW_END	UINT64_C(0xa0000) /* RAM below ends here; video and BIOS memory follow */
 #define LOADER_HIGH_MEM UINT64_C(0x100000)
 
+/* Types of memory, as e820 and PVH have them alike. */
+#define LOADER_MEM_RAM	    1
+#define LOADER_MEM_RESERVED 2
+
 struct loader {
 	const struct loader_conf *conf;
 	struct memmap *ram;
@@ -38,6 +42,8 @@ int loader_initrd(struct loader *l, uint64_t limit);
  * image. 0: no room. */
 uint64_t loader_info_room(const struct loader *l, uint64_t len);
 
+/* Writes the MultiProcessor table into the BIOS area. 0, or -EFAULT: no RAM there. */
+int loader_mptable(struct memmap *ram, unsigned int cpus);
 int loader_pvh(struct loader *l, struct loader_entry *out);
 int loader_bzimage(struct loader *l, struct loader_entry *out);
 

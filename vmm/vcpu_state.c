@@ -89,7 +89,9 @@ static void boot_sregs(struct kvm_sregs *s, const struct loader_entry *entry)
 	s->ds = s->es = s->fs = s->gs = s->ss = segment(0x18, 0x3, false, long_mode);
 	s->tr = (struct kvm_segment){.limit = 0x67, .type = 0xb, .present = 1, .selector = 0x20};
 	s->ldt = (struct kvm_segment){.unusable = 1};
-	memset(&s->gdt, 0, sizeof(s->gdt));
+	s->gdt = (struct kvm_dtable){.base = entry->gdt};
+	if (entry->gdt_bytes)
+		s->gdt.limit = entry->gdt_bytes - 1;
 	memset(&s->idt, 0, sizeof(s->idt));
 	s->cr0 = CR0_PE | CR0_ET;
 	s->cr3 = s->cr4 = s->efer = 0;

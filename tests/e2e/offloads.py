@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 # pylint: disable=wrong-import-position
-from lib import qemu, scenario
+from lib import backend, qemu, scenario
 
 SETS = {
     "off-on": (qemu.NO_OFFLOADS, ""),
@@ -41,8 +41,9 @@ def check(run):
 
 def software_work(run, counters):
     """The switch did in software what port p0 had not negotiated, and nothing else."""
-    cut = counters["port.p0.tx_super_frames_cut"]
-    sums = counters["port.p0.tx_csum_completed"]
+    cut = backend.port_counter(counters, 0, "tx_super_frames_cut")
+    sums = backend.port_counter(counters, 0, "tx_csum_completed")
+    segments = backend.port_counter(counters, 0, "tx_segments")
     run.note(f"towards port p0: {cut} super-frames cut into "
              f"{counters['port.p0.tx_segments']} segments, {sums} checksums completed")
     if run.word in ("off-on", "csum-on"):

@@ -97,19 +97,19 @@ class VmPath(Path):
 
     def wait_up(self, timeout=30):
         """Until the proxy has seen back-end-up on every port."""
-        after = self.proxy_mark
         waiting = {self.name(i) for i in range(self.count)}
         deadline = time.monotonic() + timeout
+        after = self.proxy_mark
         while waiting:
-            left = max(0.1, deadline - time.monotonic())
             try:
-                line = self.proxy.wait_line(r": (\S+): back-end up", left, after=after)
+                line, after = self.proxy.wait_line_at(r"port (\S+): back-end up",
+                                                      deadline - time.monotonic(), after)
             except Failure as error:
                 raise Failure(f"back-end VM: not up on {', '.join(sorted(waiting))} within "
-                              f"{timeout:g} s; the VMM said:\n{self.vmm.tail()}\n{error}") from None
+                              f"{timeout:g} s; vvu-vmm said:\n{self.vmm.tail()}\n{error}") from None
             waiting.discard(line.group(1))
-            after += 1
-        self.boot_ms = (time.monotonic() - self.vmm_start) * 1000
+        up = self.status("proxy")["backend_up_ns"]
+        self.boot_ms = up / 1e6 - self.vmm_start * 1e3
 
     def counters(self):
         """Counters of the device logic, {name: value}."""
@@ -169,6 +169,14 @@ def start(session, kind, count, **kw):
         kw.pop("app", None)
         return TestpmdPath(session, count, **kw)
     raise Failure(f"unknown kind of back-end: {kind}")
+
+
+def port_counter(counters, index, name):
+    """One counter of one port. (The appliance does not know the proxy's port names and calls its ports p00, p01, ...)"""
+    for key in (f"port.p{index}.{name}", f"port.p{index:02d}.{name}"):
+        if key in counters:
+            return counters[key]
+    raise Failure(f"no counter {name} of port {index} among {len(counters)} counters")
 
 
 def switched_and_dropped(counters):

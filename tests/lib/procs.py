@@ -104,13 +104,17 @@ class Proc:
 
     def wait_line(self, pattern, timeout=30, after=0):
         """Wait until a line of the output matches; Failure when the process ends or the deadline passes."""
+        return self.wait_line_at(pattern, timeout, after)[0]
+
+    def wait_line_at(self, pattern, timeout=30, after=0):
+        """The same, with the position behind that line, to go on from."""
         regex = re.compile(pattern)
         deadline = time.monotonic() + timeout
         with self.changed:
             while True:
                 match, after = self._search(regex, after)
                 if match:
-                    return match
+                    return match, after
                 left = deadline - time.monotonic()
                 if self.eof or left <= 0:
                     break
