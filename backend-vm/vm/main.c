@@ -2,9 +2,12 @@
 /*
  * The appliance: the switch in a VM of its own, one port per virtio-vhost-user device.
  *
- * Ring 3, one vCPU, interrupts off except where the loop lets them in: every few milliseconds while polling, and while
- * sleeping. They only raise flags; the flag of a device's configuration interrupt is why its status is read at all.
+ * Ring 3, one vCPU, interrupts off except where the loop lets them in: while sleeping, and now and then while polling. They
+ * only raise flags; the flag of a device's configuration interrupt is why its status is read at all.
+ *
  * While traffic flows a round touches memory only: no exits, but the doorbells of receivers that want to be called.
+ * Messages are seen in memory, too. What only an interrupt tells is that a front-end has gone; so interrupts are let in
+ * while polling only if some port with a front-end has been quiet since the last time.
  */
 #include "core/poll.h"
 #include "core/stats.h"
@@ -16,7 +19,8 @@
 #define VIRTIO_MODERN_END 0x1100
 
 #define ROUNDS_PER_CONTROL 16 /* between two looks at the control channels and the clock */
-#define IRQ_WINDOW_NS	   UINT64_C(5000000)
+#define IRQ_WINDOW_NS	   UINT64_C(20000000) /* between two times that interrupts are let in while polling, ... */
+#define IRQ_WINDOW_MAX_NS  UINT64_C(100000000) /* ... at most */
 #define STATS_EVERY_NS	   UINT64_C(50000000)
 #define CTRL_IDLE_NS	   UINT64_C(100000000) /* a port that is ending is looked at this often */
 
@@ -30,6 +34,8 @@ struct appliance {
 	unsigned int bdfs[BE_PORTS_MAX];
 	struct vport *ports[BE_PORTS_MAX];
 	uint64_t next_window_ns;
+	uint64_t window_ns; /* doubles while nothing comes of it */
+	uint64_t activity[BE_PORTS_MAX];
 	uint64_t next_stats_ns;
 };
 
@@ -192,15 +198,40 @@ static void check_ending(struct appliance *a)
 	}
 }
 
+/* True when every port that has a front-end shows by traffic or messages that it is there. */
+static bool all_active(struct appliance *a)
+{
+	bool all = true;
+
+	for (unsigned int i = 0; i < a->num; i++) {
+		const uint64_t *c = a->ports[i]->port.counters;
+		uint64_t sum = c[CTR_RX_FRAMES] + c[CTR_TX_FRAMES] + c[CTR_MESSAGES];
+		bool active = sum != a->activity[i];
+
+		a->activity[i] = sum;
+		all &= active || a->ports[i]->state == VPORT_CLOSED;
+	}
+	return all;
+}
+
+static void irq_window(struct appliance *a, uint64_t now)
+{
+	if (all_active(a)) {
+		a->window_ns = IRQ_WINDOW_NS;
+	} else {
+		rt_irq_window();
+		take_irqs(a);
+		a->window_ns = a->window_ns < IRQ_WINDOW_MAX_NS ? a->window_ns * 2 : IRQ_WINDOW_MAX_NS;
+	}
+	a->next_window_ns = now + a->window_ns;
+}
+
 /* What is due by the clock while polling. */
 static void timed(struct appliance *a, uint64_t now)
 {
 	switch_set_time(a->sw, now);
-	if (now >= a->next_window_ns) {
-		a->next_window_ns = now + IRQ_WINDOW_NS;
-		rt_irq_window();
-		take_irqs(a);
-	}
+	if (now >= a->next_window_ns)
+		irq_window(a, now);
 	if (now >= a->next_stats_ns) {
 		a->next_stats_ns = now + STATS_EVERY_NS;
 		stats_page_update(a->sw, a->page);
@@ -221,6 +252,7 @@ static void sleep_until_work(struct appliance *a, uint64_t now)
 	}
 	switch_disarm(a->sw);
 	now = rt_now_ns();
+	a->window_ns = IRQ_WINDOW_NS;
 	a->next_window_ns = now + IRQ_WINDOW_NS;
 	take_irqs(a);
 	check_ending(a);
@@ -233,6 +265,7 @@ static _Noreturn void run(struct appliance *a)
 	unsigned int rounds = 0;
 
 	poller_init(&a->poller, &a->options, now);
+	a->window_ns = IRQ_WINDOW_NS;
 	for (;;) {
 		bool work = switch_poll(a->sw) > 0;
 
