@@ -52,18 +52,21 @@ class Proxy:
 
     def status(self):
         """
-        The reply to a status request. The connection stays open from one to the next, and what was sent to the proxy before
-        the request has been handled when the reply is here.
+        The reply to a status request, sent when everything that was sent to the proxy before this call has been handled.
+
+        Sockets that are ready at the same time are handled in one turn of the proxy's loop, in any order; so the first
+        request sees the turn begin, and the second one sees it over. The connection stays open from call to call.
         """
         if not self.control:
             self.control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.control.settimeout(10)
             self.control.connect(str(self.control_path))
             self.control_file = self.control.makefile("rwb")
-        self.control_file.write(b'{"cmd":"status"}\n')
-        self.control_file.flush()
-        reply = json.loads(self.control_file.readline())
-        assert reply["ok"], reply
+        for _ in range(2):
+            self.control_file.write(b'{"cmd":"status"}\n')
+            self.control_file.flush()
+            reply = json.loads(self.control_file.readline())
+            assert reply["ok"], reply
         return reply
 
     def port(self, i):

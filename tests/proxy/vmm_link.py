@@ -168,6 +168,15 @@ class Link:
         self.session = 0
         return packet.text
 
+    def wait_closed_session(self):
+        """Read on until the session is over; the text."""
+        while True:
+            packet = self.recv()
+            packet.close()
+            if packet.kind_name == "SESSION_DOWN":
+                self.session = 0
+                return packet.text
+
     def message(self, name):
         """The next message of the front-end, which must be `name`. Its fds are the caller's."""
         packet = self.expect("FRONTEND")
