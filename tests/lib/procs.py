@@ -79,6 +79,7 @@ class Proc:
                         self.first_line += 1
                     self.lines.append(line)
                     self.changed.notify_all()
+        self.popen.stdout.close()
         with self.changed:
             self.eof = True
             self.changed.notify_all()
