@@ -181,7 +181,7 @@ static bool pending(struct appliance *a, uint64_t now, uint64_t *deadline)
 	bool ending = false;
 
 	for (unsigned int i = 0; i < a->num; i++) {
-		if (vport_pending(a->ports[i]))
+		if (vport_arm(a->ports[i]))
 			return true;
 		ending |= a->ports[i]->state == VPORT_ENDING;
 	}

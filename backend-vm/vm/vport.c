@@ -26,7 +26,8 @@ static void *op_window_begin(void *ctx, const struct vhost_user_region *region, 
 	void *window;
 
 	if (!vp->dev.explicit_offsets) {
-		/* Back to back in message order, each behind as much as its file has before it (abi/vvu.h). */
+		/* Back to back in message order, each behind as much as its file has before it
+		 * (abi/vvu.h). */
 		if (index == 0)
 			vp->classic_pos = 0;
 		if (region->mmap_offset > vp->dev.shm_size)
@@ -60,7 +61,8 @@ static void op_window_end(void *ctx, void *window, uint64_t size)
 	vp->p->window_end(vp->p->ctx, window);
 }
 
-/* Notifications are bound by the device before we see the message; what is left to check was checked there. */
+/* Notifications are bound by the device before we see the message; what is left to check was
+ * checked there. */
 static int op_bind(void *ctx, unsigned int queue, bool present, const char **why)
 {
 	return 0;
@@ -87,7 +89,8 @@ static void op_err(void *ctx, unsigned int queue)
 
 static void op_log(void *ctx, enum be_log_level level, const char *port, const char *text)
 {
-	static const enum gd_log_level levels[] = { GD_LOG_ERROR, GD_LOG_WARN, GD_LOG_INFO, GD_LOG_DEBUG };
+	static const enum gd_log_level levels[] = {GD_LOG_ERROR, GD_LOG_WARN, GD_LOG_INFO,
+						   GD_LOG_DEBUG};
 
 	rt_log(levels[level], "%s: %s", port, text);
 }
@@ -139,7 +142,8 @@ static void vport_reset(struct vport *vp)
 	ret = gd_vvu_open(&vp->dev, vp->p, &vp->conf);
 	vp->state = ret ? VPORT_BROKEN : VPORT_CLOSED;
 	if (ret)
-		rt_log(GD_LOG_ERROR, "%s: the device cannot be opened again (%d), port is out of use",
+		rt_log(GD_LOG_ERROR,
+		       "%s: the device cannot be opened again (%d), port is out of use",
 		       vp->port.name, ret);
 	else
 		vport_ready(vp);
@@ -171,7 +175,8 @@ void vport_status(struct vport *vp)
 			vport_begin(vp);
 		return;
 	}
-	/* A message may be here before FRONTEND_UP was seen; BACKEND_UP tells whether its session still lives. */
+	/* A message may be here before FRONTEND_UP was seen; BACKEND_UP tells whether its session
+	 * still lives. */
 	if (status & VVU_STATUS_BACKEND_UP)
 		return;
 	if (vp->state == VPORT_OPEN)
@@ -186,18 +191,26 @@ void vport_ready(struct vport *vp)
 	gd_vvu_set_up(&vp->dev, true);
 }
 
-bool vport_pending(struct vport *vp)
+static bool vport_due(const struct vport *vp)
 {
-	if (vp->state == VPORT_BROKEN || vp->state == VPORT_ENDING)
-		return false;
-	return vp->dead || port_busy(&vp->port) || gd_vvu_pending(&vp->dev);
+	return vp->dead || port_busy(&vp->port);
+}
+
+static bool vport_receives(const struct vport *vp)
+{
+	return vp->state != VPORT_BROKEN && vp->state != VPORT_ENDING;
+}
+
+bool vport_arm(struct vport *vp)
+{
+	return vport_receives(vp) && (vport_due(vp) || gd_vvu_arm(&vp->dev));
 }
 
 bool vport_control(struct vport *vp)
 {
 	struct vhost_user_msg msg;
 
-	if (!vport_pending(vp))
+	if (!vport_receives(vp) || !(vport_due(vp) || gd_vvu_pending(&vp->dev)))
 		return false;
 	if (vp->dead) {
 		vport_reset(vp);

@@ -48,7 +48,10 @@ void vport_status(struct vport *vp);
 /* Does what is due on the control channel. True when there was something. */
 bool vport_control(struct vport *vp);
 
-/* True when vport_control() has something to do: to be asked after arming kicks and before sleeping. No exit. */
-bool vport_pending(struct vport *vp);
+/*
+ * Before sleeping, after arming kicks: asks the device to interrupt for the next message. True when vport_control() has
+ * something to do already. No exit.
+ */
+bool vport_arm(struct vport *vp);
 
 #endif

@@ -169,6 +169,11 @@ bool gd_vvu_pending(struct gd_vvu *v)
 	return *(volatile le16 *)&v->rxq.vq.used->idx != v->rxq.vq.last_used;
 }
 
+bool gd_vvu_arm(struct gd_vvu *v)
+{
+	return vq_drv_arm(&v->rxq.vq);
+}
+
 /* A message as the device wrote it: header, then exactly the payload that the header announces. */
 static int copy_message(struct vhost_user_msg *msg, const uint8_t *from, uint32_t written)
 {

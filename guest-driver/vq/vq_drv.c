@@ -40,7 +40,8 @@ int vq_drv_init(struct vq_drv *vq, void *mem, unsigned int size, bool event_idx)
 	return 0;
 }
 
-int vq_drv_add(struct vq_drv *vq, struct gpa addr, uint32_t len, bool device_writes, uint64_t cookie)
+int vq_drv_add(struct vq_drv *vq, struct gpa addr, uint32_t len, bool device_writes,
+	       uint64_t cookie)
 {
 	uint16_t id = vq->free_head;
 	struct vring_desc *desc;
@@ -115,4 +116,9 @@ int vq_drv_get_used(struct vq_drv *vq, uint64_t *cookie, uint32_t *written)
 	*cookie = vq->cookie[id];
 	*written = len;
 	return 1;
+}
+
+bool vq_drv_arm(struct vq_drv *vq)
+{
+	return used_waiting(vq) != 0;
 }

@@ -90,6 +90,22 @@ static void test_messages(void **state)
 	world_expect_nothing(w);
 }
 
+/* A driver that stops receiving before it has found nothing sleeps well only after arming. */
+static void test_arm(void **state)
+{
+	struct world *w = *state;
+	struct vhost_user_msg msg = msg_empty(VHOST_USER_SET_OWNER);
+
+	world_send(w, &msg, NULL, 0);
+	assert_int_equal(gd_vvu_recv(&w->drv, &msg), 1);
+	fake_take_msis(&w->f, WORLD_WORK_IRQ);
+	assert_false(gd_vvu_arm(&w->drv));
+	msg = msg_empty(VHOST_USER_SET_OWNER);
+	world_send(w, &msg, NULL, 0);
+	assert_int_equal(fake_take_msis(&w->f, WORLD_WORK_IRQ), 1);
+	assert_true(gd_vvu_arm(&w->drv));
+}
+
 static void test_need_reply(void **state)
 {
 	struct world *w = *state;
@@ -453,6 +469,7 @@ int main(void)
 		cmocka_unit_test(test_driver_before_link),
 		cmocka_unit_test_setup_teardown(test_messages, world_setup_explicit,
 						world_teardown),
+		cmocka_unit_test_setup_teardown(test_arm, world_setup_explicit, world_teardown),
 		cmocka_unit_test_setup_teardown(test_need_reply, world_setup_explicit,
 						world_teardown),
 		cmocka_unit_test_setup_teardown(test_backend_channel, world_setup_explicit,

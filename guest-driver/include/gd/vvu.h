@@ -55,6 +55,12 @@ void gd_vvu_set_up(struct gd_vvu *v, bool up);
 /* Cheap (no exit): true when gd_vvu_recv() has something. */
 bool gd_vvu_pending(struct gd_vvu *v);
 
+/*
+ * Before sleeping: as gd_vvu_pending(), and the next message will interrupt. gd_vvu_recv() asks for that only when it finds
+ * nothing, so whoever stops receiving earlier must arm.
+ */
+bool gd_vvu_arm(struct gd_vvu *v);
+
 /* Takes one message. 1, 0 (none), -EPROTO (the device wrote something that is no message; reset it). */
 int gd_vvu_recv(struct gd_vvu *v, struct vhost_user_msg *msg);
 

@@ -56,4 +56,10 @@ bool vq_drv_kick_needed(struct vq_drv *vq);
  */
 int vq_drv_get_used(struct vq_drv *vq, uint64_t *cookie, uint32_t *written);
 
+/*
+ * Before sleeping: asks the device to interrupt for the next used buffer. Returns true when one is there already. The
+ * full barrier between the request and the look is inside.
+ */
+bool vq_drv_arm(struct vq_drv *vq);
+
 #endif
