@@ -18,7 +18,7 @@ def check(run):
     path = run.the_path = backend.VmPath(run.session, 2, hold=120, vmm=False)
     guests = [run.guest(0, wait=False), run.guest(1, wait=False)]
     for name in ("p0", "p1"):
-        path.proxy.wait_line(rf": {name}: front-end", 60)
+        path.proxy.wait_line(rf"port {name}: front-end .* waits", 60)
     run.note("both front-ends are connected, no back-end VM yet")
     path.start_vmm()
     path.wait_up()

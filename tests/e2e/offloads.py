@@ -45,7 +45,7 @@ def software_work(run, counters):
     sums = backend.port_counter(counters, 0, "tx_csum_completed")
     segments = backend.port_counter(counters, 0, "tx_segments")
     run.note(f"towards port p0: {cut} super-frames cut into "
-             f"{counters['port.p0.tx_segments']} segments, {sums} checksums completed")
+             f"{segments} segments, {sums} checksums completed")
     if run.word in ("off-on", "csum-on"):
         run.expect(cut, "no super-frame was cut for a guest without TSO")
     if run.word == "off-on":
