@@ -163,9 +163,9 @@ void vvu_shm_free(struct vvu_shm *shm);
 /* The BAR moved: slots go where it is now. */
 void vvu_shm_move(struct vvu_shm *shm, uint64_t gpa);
 /*
- * Maps a region and shows it. at: its classic place, or VVU_SHM_PLACE for a congruent one. Takes fd
- * over on success. 0, -ENOSPC (no room in the window), -EINVAL (can't be at that place), another
- * -errno of mmap() or the hypervisor.
+ * Maps a region and shows it. at: its classic place, or VVU_SHM_PLACE for a congruent one. Takes
+ * fd over on success. 0, -ENOSPC (no room in the window), -EINVAL (can't be at that place), -ENOMEM
+ * (no memory or mappings), -EIO (it can't be mapped, or the hypervisor won't show it).
  */
 #define VVU_SHM_PLACE UINT64_MAX
 int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, uint64_t at);

@@ -220,18 +220,19 @@ int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, 
 	p = mmap(shm->base + reg->map, reg->map_bytes, PROT_READ | PROT_WRITE,
 		 MAP_SHARED | MAP_FIXED, fd, from);
 	if (p == MAP_FAILED) {
-		ret = -errno;
-		unmap(shm, reg); /* MAP_FIXED may have taken away what was there */
-		return ret;
+		ret = errno == ENOMEM ? -ENOMEM : -EIO;
+		goto out_unmap;
 	}
-	ret = region_show(shm, reg);
-	if (ret) {
-		unmap(shm, reg);
-		return ret;
-	}
+	ret = region_show(shm, reg) ? -EIO : 0;
+	if (ret)
+		goto out_unmap;
 	reg->fd = fd;
 	shm->num++;
 	return 0;
+
+out_unmap:
+	unmap(shm, reg); /* MAP_FIXED takes away what was there even when it fails */
+	return ret;
 }
 
 uint64_t vvu_shm_classic_end(const struct vvu_shm *shm)

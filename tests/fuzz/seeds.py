@@ -70,6 +70,46 @@ def vq_dev():
           b"\x0d" + put + publish + b"\x0f\x01\x04" + single)
 
 
+def vvu_guest():
+    step, post = b"\x10", b"\x07\x10"
+
+    def send(request, payload=b"", flags=1, what=0):
+        return struct.pack("<BBBBB", 9, what, request, flags, len(payload)) + payload
+
+    def answer(request, value=0):
+        return struct.pack("<BBBB", 8, request, 5, 8) + struct.pack("<Q", value)
+
+    up = b"\x0d\x08" + step
+    table = b"\x0a\x01\x00\x0f\x00\x10\x07\x03" + step
+    vrings = b"".join(bytes([12, kind | fd << 2, queue]) for queue in range(2)
+                      for fd, kind in ((queue, 0), (queue + 2, 1), (queue + 4, 2))) + step
+    doorbells = b"".join(b"\x00\x01" + struct.pack("<HI", 0x3000 + 4 * i, 0) for i in (0, 1, 8, 9))
+    kicks = b"\x0e\x00\x10\x0e\x01\x10"
+    again = b"\x0d\x07" + step
+    session = post + up + send(1) + step + answer(1, 1 << 32) + step + table + answer(5) + vrings + doorbells + kicks
+    write("vvu_guest", "explicit", b"\x07" + session + again + session)
+    write("vvu_guest", "classic", b"\x05" + session + again + session)
+    slots = b"".join(bytes([11, add << 1]) + step for add in range(4)) + b"\x0b\x03" + step + answer(38) + step
+    write("vvu_guest", "slots", b"\x07" + post + up + slots)
+    write("vvu_guest", "registers", b"\x00" + b"".join(
+        b"\x00" + bytes([width]) + struct.pack("<HI", offset, value)
+        for width, offset, value in ((2, 8, 1), (2, 12, 1), (0, 20, 11), (1, 22, 1), (1, 24, 16), (2, 32, 0x20000),
+                                     (2, 40, 0x21000), (2, 48, 0x22000), (1, 28, 1), (0, 20, 15), (2, 0x200, 1))))
+
+
+def pci_msix():
+    bind = bytes([7, 0, 7, 2 | 1 << 3])
+    program = b"".join(bytes([4, v << 1]) for v in range(4))
+    fire = bytes([6, 0, 6, 2])
+    mask = bytes([5, 0xc0, 6, 0, 5, 0x80])
+    move = bytes([2 + 9 * 4, 0]) + struct.pack("<I", 0xd0000000)
+    write("pci_msix", "irqfd", b"\x01" + program + bind + fire + mask + fire)
+    write("pci_msix", "move", b"\x01" + program + bind + move + fire + bytes([8, 255]))
+    write("pci_msix", "ports", b"\x00" + bytes([18, 0]) + struct.pack("<I", 0x80000804) + bytes([0, 4]) + b"\x06\0\0\0")
+
+
 if __name__ == "__main__":
     vu_stream()
     vq_dev()
+    vvu_guest()
+    pci_msix()

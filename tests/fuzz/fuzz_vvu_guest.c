@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The VVU device from its guest's side: register accesses of any kind, queue contents of any kind,
+ * and link traffic at the same time, on the fake machine of tests/loop. The input is a start byte
+ * and a list of operations.
+ *
+ * Invariants: without a session no eventfd of a peer is attached; in the end nothing is left of
+ * slots, routes, eventfds or descriptors.
+ */
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "tests/loop/fake_machine.h"
+#include "tests/loop/fake_proxy.h"
+#include "vmm/hostlib/log.h"
+#include "vmm/vvu_priv.h"
+
+#define BDF	    8
+#define QUEUES	    8
+#define SHM	    (UINT64_C(64) << 20)
+#define FILE_BYTES  (UINT64_C(1) << 20)
+#define RX_DESC	    0x10000
+#define TX_DESC	    0x20000
+#define RING_AVAIL  0x1000
+#define RING_USED   0x2000
+#define BUFFERS	    0x30000
+#define ENTRIES	    16
+#define EVENTFDS    6
+#define OPS_MAX	    300
+#define COMMON(fld) offsetof(struct virtio_pci_common_cfg, fld)
+
+struct run {
+	struct fake_machine f;
+	struct fake_proxy proxy;
+	struct vvu_dev *dev;
+	struct input *in;
+	uint32_t session;
+	uint16_t rx_idx;
+	uint16_t tx_idx;
+};
+
+static int events[EVENTFDS];
+static int files[2];
+
+static void once(void)
+{
+	if (files[0])
+		return;
+	log_set_level("error");
+	for (unsigned int i = 0; i < EVENTFDS; i++)
+		events[i] = eventfd(0, EFD_NONBLOCK);
+	for (unsigned int i = 0; i < 2; i++)
+		files[i] = make_memory(FILE_BYTES, i);
+}
+
+static uint64_t bar(const struct run *r, unsigned int index)
+{
+	return r->dev->vp.fn.bars[index].gpa;
+}
+
+static void put(struct run *r, unsigned int index, uint64_t offset, unsigned int size,
+		uint64_t value)
+{
+	if (bar(r, index) != PCI_BAR_UNMAPPED)
+		fake_write(&r->f, bar(r, index) + offset, size, value);
+}
+
+/* --- set-up --- */
+
+static void queue_up(struct run *r, unsigned int queue, uint64_t desc)
+{
+	put(r, 0, COMMON(queue_select), 2, queue);
+	put(r, 0, COMMON(queue_size), 2, ENTRIES);
+	put(r, 0, COMMON(queue_msix_vector), 2, 1);
+	put(r, 0, COMMON(queue_desc), 8, desc);
+	put(r, 0, COMMON(queue_driver), 8, desc + RING_AVAIL);
+	put(r, 0, COMMON(queue_device), 8, desc + RING_USED);
+	put(r, 0, COMMON(queue_enable), 2, 1);
+}
+
+static void driver_up(struct run *r, bool explicit_layout, bool event_idx)
+{
+	uint32_t low = (explicit_layout ? BIT_U32(VVU_F_EXPLICIT_OFFSETS_BIT) : 0) |
+		       (event_idx ? BIT_U32(VIRTIO_F_EVENT_IDX_BIT) : 0) |
+		       BIT_U32(VIRTIO_F_INDIRECT_DESC_BIT);
+
+	put(r, 0, COMMON(driver_feature_select), 4, 0);
+	put(r, 0, COMMON(driver_feature), 4, low);
+	put(r, 0, COMMON(driver_feature_select), 4, 1);
+	put(r, 0, COMMON(driver_feature), 4, 1);
+	put(r, 0, COMMON(device_status), 1, 0x0b);
+	queue_up(r, 0, RX_DESC);
+	queue_up(r, 1, TX_DESC);
+	for (unsigned int i = 0; i < 4; i++) {
+		put(r, 1, i * 16, 8, FAKE_MSI_ADDR);
+		put(r, 1, i * 16 + 8, 8, i);
+		put(r, 0, VVU_NOTIFICATION_OFF, 4, i | i << 16);
+	}
+	fake_pci_write(&r->f, BDF, r->dev->vp.msix.cap + 2, 2, 0x8000);
+	put(r, 0, COMMON(device_status), 1, 0x0f);
+	put(r, 0, VIRTIO_PCI_DEVICE_OFF, 4, VVU_STATUS_BACKEND_UP);
+}
+
+static void start(struct run *r)
+{
+	struct vvu_dev_conf conf = {.port = "fuzz",
+				    .shm_bytes = SHM,
+				    .max_queues = QUEUES,
+				    .virtio_id = VIRTIO_ID_VHOST_USER};
+	uint8_t how = input_u8(r->in);
+
+	fake_init(&r->f, 40);
+	fake_proxy_init(&r->proxy);
+	conf.link_path = r->proxy.path;
+	r->dev = vvu_dev_new(&r->f.m, r->f.pci, &conf);
+	CHECK(r->dev && pci_host_assign(r->f.pci) == 0);
+	fake_pci_write(&r->f, BDF, PCI_COMMAND, 2, PCI_COMMAND_MEMORY_MASK);
+	vvu_dev_start(r->dev);
+	fake_step(&r->f);
+	CHECK(fake_proxy_accept(&r->proxy));
+	fake_proxy_notice(&r->proxy, LINK_WELCOME, 0);
+	fake_step(&r->f);
+	r->session = 1;
+	if (how & 1) {
+		driver_up(r, how & 2, how & 4);
+		fake_step(&r->f);
+		fake_proxy_notice(&r->proxy, LINK_SESSION_UP, r->session);
+		fake_step(&r->f);
+	}
+}
+
+/* --- the guest --- */
+
+static void guest_access(struct run *r, unsigned int index, bool write)
+{
+	unsigned int size = 1u << (input_u8(r->in) & 3);
+	uint64_t offset = input_u16(r->in) & 0x3fff & ~(size - 1u);
+
+	if (write)
+		put(r, index, offset, size, input_u32(r->in));
+	else if (bar(r, index) != PCI_BAR_UNMAPPED)
+		fake_read(&r->f, bar(r, index) + offset, size);
+}
+
+static void guest_config(struct run *r, bool write)
+{
+	unsigned int size = 1u << (input_u8(r->in) % 3);
+	unsigned int reg = input_u8(r->in) & ~(size - 1u);
+
+	if (write)
+		fake_pci_write(&r->f, BDF, reg, size, input_u32(r->in));
+	else
+		fake_pci_read(&r->f, BDF, reg, size);
+}
+
+static void guest_ram(struct run *r)
+{
+	uint32_t at = RX_DESC + (input_u32(r->in) & 0x2ffff);
+
+	input_bytes(r->in, r->f.ram + at, input_u8(r->in) & 31);
+}
+
+static void offer(struct run *r, uint64_t ring, uint16_t *idx, uint64_t addr, uint32_t len,
+		  uint16_t flags)
+{
+	struct vring_desc *desc = (struct vring_desc *)(r->f.ram + ring);
+	struct vring_avail *avail = (struct vring_avail *)(r->f.ram + ring + RING_AVAIL);
+
+	desc[*idx % ENTRIES] = (struct vring_desc){.addr = addr, .len = len, .flags = flags};
+	avail->ring[*idx % ENTRIES] = *idx % ENTRIES;
+	avail->idx = ++*idx;
+}
+
+static void guest_post(struct run *r)
+{
+	unsigned int n = input_u8(r->in) % (ENTRIES + 1);
+
+	for (unsigned int i = 0; i < n; i++)
+		offer(r, RX_DESC, &r->rx_idx, BUFFERS + (r->rx_idx % ENTRIES) * VVU_MSG_MAX,
+		      VVU_MSG_MAX, VRING_DESC_F_WRITE);
+	put(r, 0, VIRTIO_PCI_NOTIFY_OFF, 2, 0);
+}
+
+static void any_message(struct run *r, struct vhost_user_msg *msg)
+{
+	uint8_t flags;
+
+	memset(msg, 0, sizeof(*msg));
+	msg->hdr.request = input_u8(r->in);
+	flags = input_u8(r->in);
+	msg->hdr.flags = (flags & 0x0c) | (flags & 0x80 ? flags & 3 : VHOST_USER_VERSION);
+	msg->hdr.size = input_u8(r->in) % 80;
+	input_bytes(r->in, &msg->payload, msg->hdr.size);
+}
+
+static void guest_send(struct run *r)
+{
+	uint64_t at = BUFFERS + 0x8000 + (r->tx_idx % ENTRIES) * VVU_MSG_MAX;
+	struct vhost_user_msg msg;
+
+	any_message(r, &msg);
+	memcpy(r->f.ram + at, &msg, sizeof(msg));
+	offer(r, TX_DESC, &r->tx_idx, at, vu_msg_bytes(&msg), 0);
+	put(r, 0, VIRTIO_PCI_NOTIFY_OFF + 4, 2, 1);
+}
+
+/* --- the proxy --- */
+
+static void proxy_send(struct run *r, struct vhost_user_msg *msg, const int *fds, unsigned int num)
+{
+	struct link_packet pkt = {.hdr = {.kind = LINK_FRONTEND, .session = r->session, .seq = 9}};
+
+	memcpy(&pkt.body.msg, msg, sizeof(*msg));
+	if (r->proxy.link >= 0)
+		link_send(r->proxy.link, &pkt, vu_msg_bytes(msg), fds, num);
+}
+
+static void proxy_any(struct run *r)
+{
+	uint8_t what = input_u8(r->in);
+	int fds[3] = {events[what % EVENTFDS], files[0], events[0]};
+	struct vhost_user_msg msg;
+
+	any_message(r, &msg);
+	proxy_send(r, &msg, fds + (what >> 3 & 1), what >> 4 & 1);
+}
+
+static void proxy_table(struct run *r)
+{
+	struct vhost_user_msg msg = msg_empty(VHOST_USER_SET_MEM_TABLE);
+	uint8_t how = input_u8(r->in);
+	int fds[VHOST_USER_TABLE_REGIONS_MAX];
+
+	msg.payload.mem.num_regions = 1 + how % 3;
+	msg.hdr.size = VHOST_USER_MEM_TABLE_BYTES(msg.payload.mem.num_regions);
+	msg.hdr.flags |= how & VHOST_USER_NEED_REPLY_MASK;
+	for (unsigned int i = 0; i < msg.payload.mem.num_regions; i++) {
+		struct vhost_user_region *reg = &msg.payload.mem.regions[i];
+
+		reg->guest_phys_addr = (uint64_t)i << 30 | (uint64_t)input_u8(r->in) << 12;
+		reg->userspace_addr = reg->guest_phys_addr;
+		reg->memory_size = (1 + (uint64_t)(input_u8(r->in) & 31)) << 12;
+		reg->mmap_offset = (uint64_t)input_u8(r->in) << 12;
+		fds[i] = files[i & 1];
+	}
+	proxy_send(r, &msg, fds, msg.payload.mem.num_regions);
+}
+
+static void proxy_region(struct run *r)
+{
+	uint8_t how = input_u8(r->in);
+	struct vhost_user_msg msg = msg_empty(VHOST_USER_ADD_MEM_REG + (how & 1));
+
+	msg.hdr.size = sizeof(msg.payload.mem_reg);
+	msg.payload.mem_reg.region = (struct vhost_user_region){
+		.guest_phys_addr = (uint64_t)(how >> 1 & 15) << 20,
+		.userspace_addr = (uint64_t)(how >> 1 & 15) << 20,
+		.memory_size = 0x10000,
+		.mmap_offset = (uint64_t)(how >> 5) << 12,
+	};
+	proxy_send(r, &msg, files, !(how & 1));
+}
+
+static void proxy_vring(struct run *r)
+{
+	uint8_t how = input_u8(r->in), index = input_u8(r->in);
+	struct vhost_user_msg msg =
+		msg_u64(VHOST_USER_SET_VRING_KICK + how % 3, index % (QUEUES + 1));
+
+	if (how & 0x80)
+		msg.payload.u64 |= VHOST_USER_VRING_NOFD_MASK;
+	proxy_send(r, &msg, &events[(how >> 2 & 7) % EVENTFDS], !(how & 0x80));
+}
+
+static void proxy_session(struct run *r)
+{
+	uint8_t how = input_u8(r->in);
+
+	if (r->proxy.link < 0)
+		return;
+	if (how & 1) {
+		struct link_packet pkt;
+
+		link_make_text(&pkt, LINK_SESSION_DOWN, r->session, "fuzz");
+		link_send(r->proxy.link, &pkt, sizeof(pkt.body.text), NULL, 0);
+	}
+	if (how & 2) {
+		struct link_packet pkt = {
+			.hdr = {.kind = LINK_SESSION_UP, .session = ++r->session}};
+
+		link_send(r->proxy.link, &pkt, 0, NULL, 0);
+	}
+	if (how & 4)
+		put(r, 0, VIRTIO_PCI_DEVICE_OFF, 1, VVU_STATUS_BACKEND_UP);
+	if (how & 8) {
+		struct vhost_user_msg msg =
+			msg_u64(VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_CARRIED);
+
+		proxy_send(r, &msg, NULL, 0);
+	}
+}
+
+static void step(struct run *r)
+{
+	fake_step(&r->f);
+	while (r->proxy.link >= 0 && fake_proxy_recv(&r->proxy) > 0)
+		CHECK(r->proxy.in.pkt.hdr.session <= r->session);
+	if (r->dev->session.number)
+		return;
+	CHECK(fake_num_irqfds(&r->f) == 0);
+	CHECK(fake_num_ioevents(&r->f) <= VVU_NUM_QUEUES);
+}
+
+static void machine_reset(struct run *r)
+{
+	pthread_mutex_lock(&r->f.m.lock);
+	machine_reset_devices(&r->f.m);
+	pthread_mutex_unlock(&r->f.m.lock);
+	fake_pci_write(&r->f, BDF, PCI_COMMAND, 2, PCI_COMMAND_MEMORY_MASK);
+	r->rx_idx = 0;
+	r->tx_idx = 0;
+	memset(r->f.ram + RX_DESC, 0, BUFFERS - RX_DESC);
+	driver_up(r, input_u8(r->in) & 1, true);
+}
+
+static void operation(struct run *r)
+{
+	uint8_t op = input_u8(r->in);
+
+	switch (op % 18) {
+	case 0:
+	case 1:
+		guest_access(r, 0, op % 18 == 0);
+		break;
+	case 2:
+	case 3:
+		guest_access(r, 1, op % 18 == 2);
+		break;
+	case 4:
+	case 5:
+		guest_config(r, op % 18 == 4);
+		break;
+	case 6:
+		guest_ram(r);
+		break;
+	case 7:
+		guest_post(r);
+		break;
+	case 8:
+		guest_send(r);
+		break;
+	case 9:
+		proxy_any(r);
+		break;
+	case 10:
+		proxy_table(r);
+		break;
+	case 11:
+		proxy_region(r);
+		break;
+	case 12:
+		proxy_vring(r);
+		break;
+	case 13:
+		proxy_session(r);
+		break;
+	case 14:
+		eventfd_write(events[input_u8(r->in) % EVENTFDS], 1);
+		break;
+	case 15:
+		if (op > 240)
+			machine_reset(r);
+		break;
+	default:
+		step(r);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct run r;
+	struct input in = {data, size};
+	unsigned int fds;
+
+	once();
+	fds = fake_num_fds();
+	memset(&r, 0, sizeof(r));
+	r.in = &in;
+	start(&r);
+	for (unsigned int i = 0; i < OPS_MAX && input_left(&in); i++)
+		operation(&r);
+	step(&r);
+	vvu_dev_free(r.dev);
+	CHECK(fake_num_slots(&r.f) == 1);
+	CHECK(fake_num_ioevents(&r.f) == 0);
+	CHECK(fake_num_irqfds(&r.f) == 0);
+	CHECK(fake_num_routes(&r.f) == 0);
+	fake_proxy_free(&r.proxy);
+	fake_free(&r.f);
+	CHECK(fake_num_fds() == fds);
+	for (unsigned int i = 0; i < EVENTFDS; i++) {
+		eventfd_t count;
+
+		eventfd_read(events[i], &count);
+	}
+	return 0;
+}
