@@ -16,7 +16,7 @@ A case has these keys (all but name and guest are optional):
     args      further arguments of vvu-vmm; {dir} is the scratch directory, {link} the peer's socket
     kernel    how the image is spoilt before it is used: see images.py
     stdin     [[PATTERN, TEXT], ...]: when a line matches PATTERN, type TEXT
-    expect    patterns, each of which must match some line of output, in this order
+    expect    patterns, each of which must match some line of output
     verdict   false: the guest gives none (default true: `VERDICT PASS` must be there)
     status    exit status of vvu-vmm, default 0
     peer      name of the link peer (peers.py) that plays the proxy
@@ -53,60 +53,70 @@ def load_cases():
 
 
 class Vmm:
-    """vvu-vmm with its output collected line by line; answers to lines are typed as they come."""
+    """
+    vvu-vmm with its output collected line by line: the guest's console (standard output) and its own messages (standard
+    error), which must not be mixed within a line. Answers to lines are typed as they come.
+    """
 
     def __init__(self, argv, answers):
         self.lines = []
         self.changed = threading.Condition()
-        self.eof = False
+        self.open = 2
         self.answers = [(re.compile(p), t) for p, t in answers]
         # Standard input stays open to the end: its end is an event of its own.
         self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      stderr=subprocess.STDOUT)
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
+                                      stderr=subprocess.PIPE)
+        self.readers = [threading.Thread(target=self._read, args=(pipe,), daemon=True)
+                        for pipe in (self.popen.stdout, self.popen.stderr)]
+        for reader in self.readers:
+            reader.start()
 
-    def _read(self):
-        for raw in self.popen.stdout:
+    def _read(self, pipe):
+        for raw in pipe:
             line = raw.decode("utf-8", "replace").rstrip("\r\n")
-            if self.answers and self.answers[0][0].search(line):
-                try:
-                    self.popen.stdin.write(self.answers.pop(0)[1].encode())
-                    self.popen.stdin.flush()
-                except BrokenPipeError:
-                    pass
             with self.changed:
+                if self.answers and self.answers[0][0].search(line):
+                    self._type(self.answers.pop(0)[1])
                 self.lines.append(line)
                 self.changed.notify_all()
         with self.changed:
-            self.eof = True
+            self.open -= 1
             self.changed.notify_all()
 
-    def wait_line(self, pattern, timeout=15):
-        """Waits until a line of the output matches, from the first on; returns the match."""
-        regex = re.compile(pattern)
-        seen = 0
+    def _type(self, text):
+        try:
+            self.popen.stdin.write(text.encode())
+            self.popen.stdin.flush()
+        except BrokenPipeError:
+            pass
+
+    def next_line(self, at):
+        """Line number at, as soon as there is one, and at + 1; None when there will be none."""
         with self.changed:
-            while True:
-                for line in self.lines[seen:]:
-                    match = regex.search(line)
-                    if match:
-                        return match
-                seen = len(self.lines)
-                if self.eof or not self.changed.wait(timeout):
-                    raise Failure(f"no line /{pattern}/")
+            while at >= len(self.lines) and self.open:
+                self.changed.wait()
+            return (self.lines[at], at + 1) if at < len(self.lines) else (None, at)
 
     def finish(self, timeout):
         """Waits for the end; returns the exit status."""
         try:
             status = self.popen.wait(timeout)
         except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
-            self.reader.join(5)
+            self.kill()
             raise Failure(f"did not end within {timeout} s") from None
-        self.reader.join(5)
+        self.join()
         return status
+
+    def kill(self):
+        """Ends it at once."""
+        self.popen.kill()
+        self.popen.wait()
+        self.join()
+
+    def join(self):
+        """Waits for the last of its output."""
+        for reader in self.readers:
+            reader.join(5)
 
 
 def judge(case, lines, status):
@@ -116,13 +126,9 @@ def judge(case, lines, status):
             raise Failure("no VERDICT PASS")
     elif any(line.startswith("VERDICT") for line in lines):
         raise Failure("a verdict where none was expected")
-    at = 0
     for pattern in case.get("expect", []):
-        regex = re.compile(pattern)
-        found = next((i for i in range(at, len(lines)) if regex.search(lines[i])), None)
-        if found is None:
-            raise Failure(f"no line /{pattern}/ after line {at}")
-        at = found + 1
+        if not any(re.search(pattern, line) for line in lines):
+            raise Failure(f"no line /{pattern}/")
     if status != case.get("status", 0):
         raise Failure(f"vvu-vmm ended with status {status}, not {case.get('status', 0)}")
 
@@ -141,21 +147,22 @@ def run_case(case, build):
             argv += ["--memory", "32M"]
         argv += [a.format(dir=scratch, link=link) for a in args]
         vmm = Vmm(argv, case.get("stdin", []))
+        limit = threading.Timer(case.get("timeout", 20), vmm.popen.kill)
+        limit.start()
         try:
             if peer:
                 peer.run(vmm)
             status = vmm.finish(case.get("timeout", 20))
             judge(case, vmm.lines, status)
         except (Failure, OSError, peers.PeerError) as error:
-            vmm.popen.kill()
-            vmm.popen.wait()
-            vmm.reader.join(5)
+            vmm.kill()
             print("\n".join("    " + line for line in vmm.lines))
             print("    $ " + " ".join(argv))
             raise Failure(str(error)) from error
         finally:
-            vmm.popen.stdin.close()
-            vmm.popen.stdout.close()
+            limit.cancel()
+            for pipe in (vmm.popen.stdin, vmm.popen.stdout, vmm.popen.stderr):
+                pipe.close()
             if peer:
                 peer.close()
         return vmm.lines
