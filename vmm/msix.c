@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "vmm/hostlib/log.h"
 
@@ -99,11 +100,30 @@ static int route_update(struct msix *msix, struct msix_vector *v)
 	return 0;
 }
 
+/*
+ * Takes the eventfd's count, if there is one. Never blocks, whatever the peer made of the file's flags (kernels before 5.8
+ * refuse; the count then stays, as it would without this).
+ */
+static bool take_count(int fd)
+{
+	uint64_t count;
+	struct iovec iov = { &count, sizeof(count) };
+
+	return preadv2(fd, &iov, 1, -1, RWF_NOWAIT) == sizeof(count);
+}
+
+/*
+ * KVM raises the interrupt for a count that is there already, but leaves it there: it would be raised again at each unmasking, and
+ * show as pending. So the count is taken first, and the message sent for it.
+ */
 static int irq_attach(struct msix *msix, struct msix_vector *v, struct msix_irq *irq)
 {
+	bool signalled = take_count(irq->fd);
 	int ret = msix->machine->ops->irqfd_add(msix->machine->ctx, v->gsi, irq->fd);
 
 	irq->attached = ret == 0;
+	if (irq->attached && signalled)
+		msix->machine->ops->msi_send(msix->machine->ctx, message_addr(v), v->entry.data);
 	return ret;
 }
 
