@@ -140,7 +140,7 @@ static void irq_failed(void *arg, struct msix_irq *irq, int err)
 		vvu_session_end(d, VVU_END_DEVICE,
 				"SET_VRING_KICK: queue %u: the eventfd is already in use", queue);
 	else
-		log_peer(LOG_L_WARN, d->port, "kick of queue %u raises no interrupt: %s", queue,
+		log_peer(LOG_L_WARN, d->who, "kick of queue %u raises no interrupt: %s", queue,
 			 strerror(-err));
 }
 
@@ -293,7 +293,7 @@ static void derive_uuid(const char *port, uint8_t uuid[16])
 static int init_function(struct vvu_dev *d, const struct vvu_dev_conf *conf)
 {
 	const struct virtio_pci_conf pci_conf = {
-		.name = d->port,
+		.name = d->who,
 		.virtio_id = conf->virtio_id,
 		.class = VVU_PCI_CLASS,
 		.num_vectors = VVU_NUM_MSIX(d->max_queues),
@@ -330,7 +330,7 @@ static int init(struct vvu_dev *d, struct pci_host *pci, const struct vvu_dev_co
 	d->link_path = strdup(conf->link_path);
 	if (!d->link_path)
 		return -ENOMEM;
-	ret = vvu_shm_init(&d->shm, d->machine, d->port, conf->shm_bytes);
+	ret = vvu_shm_init(&d->shm, d->machine, d->who, conf->shm_bytes);
 	if (ret)
 		goto out_path;
 	ret = init_function(d, conf);
@@ -371,6 +371,7 @@ struct vvu_dev *vvu_dev_new(struct machine *machine, struct pci_host *pci,
 		return NULL;
 	d->machine = machine;
 	snprintf(d->port, sizeof(d->port), "%s", conf->port);
+	snprintf(d->who, sizeof(d->who), "port %s", d->port);
 	d->max_queues = conf->max_queues;
 	if (conf->uuid)
 		memcpy(d->uuid, conf->uuid, sizeof(d->uuid));

@@ -58,7 +58,7 @@ static void link_lost(struct vvu_dev *d, const char *why)
 	if (l->state == VVU_LINK_DOWN)
 		return;
 	if (l->state == VVU_LINK_UP)
-		log_warn(d->port, "link to the proxy lost (%s)", why);
+		log_warn(d->who, "link to the proxy lost (%s)", why);
 	l->state = VVU_LINK_DOWN;
 	event_free(l->read);
 	event_free(l->write);
@@ -177,7 +177,7 @@ static void send_hello(struct vvu_dev *d)
 /* A packet that stands where it may not: the two sides disagree about the protocol. */
 static void link_error(struct vvu_dev *d, const char *why)
 {
-	log_peer(LOG_L_WARN, d->port, "link: %s", why);
+	log_peer(LOG_L_WARN, d->who, "link: %s", why);
 	link_lost(d, why);
 }
 
@@ -185,13 +185,13 @@ static void welcome(struct vvu_dev *d)
 {
 	d->link.state = VVU_LINK_UP;
 	d->link.backoff_ms = RETRY_FIRST_MS;
-	log_info(d->port, "linked to the proxy");
+	log_info(d->who, "linked to the proxy");
 }
 
 static void rejected(struct vvu_dev *d, struct wire_packet *p)
 {
 	p->pkt.body.text.text[LINK_REASON_MAX] = '\0';
-	log_peer(LOG_L_WARN, d->port, "the proxy refuses the link: %s", p->pkt.body.text.text);
+	log_peer(LOG_L_WARN, d->who, "the proxy refuses the link: %s", p->pkt.body.text.text);
 	d->link.backoff_ms = RETRY_MAX_MS;
 	link_lost(d, "refused");
 }
@@ -405,7 +405,7 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	ret = link_open(d);
 	if (ret) {
 		if (ret != -ENOENT && ret != -ECONNREFUSED && ret != -EAGAIN)
-			log_peer(LOG_L_WARN, d->port, "link %s: %s", d->link_path, strerror(-ret));
+			log_peer(LOG_L_WARN, d->who, "link %s: %s", d->link_path, strerror(-ret));
 		retry_later(d);
 	} else {
 		send_hello(d);

@@ -135,6 +135,7 @@ struct vvu_dev {
 	struct virtio_pci vp;
 	struct machine *machine;
 	char port[LINK_PORT_NAME_MAX + 1];
+	char who[LINK_PORT_NAME_MAX + 6]; /* "port NAME", for log lines */
 	char *link_path;
 	uint32_t status;
 	uint32_t max_queues;

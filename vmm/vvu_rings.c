@@ -126,7 +126,7 @@ static void doorbell_attach(struct vvu_dev *d, unsigned int index)
 		return;
 	ret = m->ops->ioeventfd_add(m->ctx, at, bell->fd);
 	if (ret)
-		log_peer(LOG_L_WARN, d->port, "doorbell %u takes the slow way: %s", index,
+		log_peer(LOG_L_WARN, d->who, "doorbell %u takes the slow way: %s", index,
 			 strerror(-ret)); /* doorbell_write() */
 	else
 		bell->attached = at;

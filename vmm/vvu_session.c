@@ -49,7 +49,7 @@ void vvu_session_begin(struct vvu_dev *d, uint32_t number)
 	d->session.pending = 0;
 	d->status |= VVU_STATUS_FRONTEND_UP;
 	d->counters.sessions++;
-	log_info(d->port, "session %u: front-end is up", number);
+	log_info(d->who, "session %u: front-end is up", number);
 	virtio_dev_config_changed(&d->vp.dev);
 }
 
@@ -88,7 +88,7 @@ void vvu_session_end(struct vvu_dev *d, enum vvu_end how, const char *fmt, ...)
 		vvu_link_session_down(d, number, why);
 	if (how == VVU_END_DRIVER)
 		d->link.went_down = true;
-	log_peer(how == VVU_END_DEVICE ? LOG_L_WARN : LOG_L_INFO, d->port, "session %u ended: %s",
+	log_peer(how == VVU_END_DEVICE ? LOG_L_WARN : LOG_L_INFO, d->who, "session %u ended: %s",
 		 number, why);
 	d->status = 0;
 	virtio_dev_config_changed(&d->vp.dev);
@@ -349,7 +349,7 @@ static int frontend_request(struct vvu_dev *d, struct wire_packet *p)
 		vvu_session_end(d, VVU_END_DEVICE, "%s: %s", vu_frontend_name(msg->hdr.request),
 				why);
 	} else if (ret > 0) {
-		log_peer(LOG_L_WARN, d->port, "%s: %s", vu_frontend_name(msg->hdr.request), why);
+		log_peer(LOG_L_WARN, d->who, "%s: %s", vu_frontend_name(msg->hdr.request), why);
 		vvu_link_result(d, p->pkt.hdr.seq, why);
 	} else {
 		/* What lies behind the last region is nobody's business (some front-ends send the
