@@ -30,6 +30,7 @@ class Path:
         self.count = count
         self.modes = modes or ["server"] * count
         self.boot_ms = None
+        self.process = None  # the one that does the work
 
     def name(self, index):
         """Name of a port."""
@@ -93,7 +94,7 @@ class VmPath(Path):
             argv += ["--vvu", f"link={self.link},port={self.name(i)}{shm}"]
         self.proxy_mark = self.proxy.mark()
         self.vmm_start = time.monotonic()
-        self.vmm = self.session.start("vvu-vmm", argv, cpus=self.cpu)
+        self.vmm = self.process = self.session.start("vvu-vmm", argv, cpus=self.cpu)
 
     def wait_up(self, timeout=30):
         """Until the proxy has seen back-end-up on every port."""
@@ -122,7 +123,7 @@ class HostPath(Path):
     def __init__(self, session, count, app=("switch",), modes=None, cpu=None):
         super().__init__(session, "host", count, modes)
         self.start_time = time.monotonic()
-        self.backend = session.start(
+        self.backend = self.process = session.start(
             "vvu-backend", [paths.program("vvu-backend"), "--control", self.control("backend"),
                             *self._port_args(), *app], cpus=cpu)
 
@@ -146,6 +147,7 @@ class TestpmdPath(Path):
                  for i in range(count)]
         self.backend = testpmd.Testpmd(session, "testpmd", ports, role="back-end", cpu=cpu,
                                        huge=huge, forward="io")
+        self.process = self.backend.proc
 
     def wait_up(self, timeout=60):
         """Until it serves."""

@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 
 from . import paths, platforms
 from .procs import Failure
@@ -33,6 +34,27 @@ def placement(before, after):
     if min(before, after) >= FAR_FROM:
         return "far"
     return "mixed"
+
+
+def cpu_seconds(pid):
+    """Processor time that a process has used; for vvu-vmm that includes its guest's."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Shares:
+    """Whether polling processes had a processor each to themselves over a window."""
+
+    def __init__(self, *pids):
+        self.pids = pids
+        self.start = time.monotonic(), [cpu_seconds(pid) for pid in pids]
+
+    def undisturbed(self, least=0.93):
+        """False when something else took more than a few per cent of one's time."""
+        seconds = time.monotonic() - self.start[0]
+        return all((cpu_seconds(pid) - before) / seconds >= least
+                   for pid, before in zip(self.pids, self.start[1]))
 
 
 def spread(values, digits=2):

@@ -9,7 +9,7 @@ Frames per second between two front-end ports through three kinds of back-end, a
 
 The front-end is one DPDK testpmd with two virtio_user ports on one processor (flowgen, both ways); the back-end has the other
 processor and polls. Before and after each window the distance of the two processors is probed; windows are compared only
-within one class of distance.
+within one class of distance, and not at all when something else took processor time from either side (`disturbed`).
 """
 
 import argparse
@@ -48,10 +48,12 @@ def visit(kind, size, args, huge, options):
             before = bench.probe()
             front.start()
             front.window(0.2)
+            shares = bench.Shares(path.process.pid, front.proc.pid)
             rate = front.window(args.seconds) / 1e6
+            alone = shares.undisturbed()
             front.halt()
             after = bench.probe()
-            yield bench.placement(before, after), before, rate
+            yield bench.placement(before, after) if alone else "disturbed", before, rate
         front.drain()
         sent, received = front.total("opackets"), front.total("ipackets")
         dropped = sum(backend.switched_and_dropped(path.counters())[1].values())
@@ -79,7 +81,7 @@ def measure(size, args, huge):
 def report(size, args, rates, rounds):
     """Medians, spread, ratios per class."""
     print(f"\n{size} B frames, M frames/s received, min/median/max (windows of {args.seconds:g} s)")
-    classes = [c for c in ("near", "far", "mixed", "unknown") if any((k, c) in rates for k in args.kinds)]
+    classes = [c for c in ("near", "far", "mixed", "disturbed", "unknown") if any((k, c) in rates for k in args.kinds)]
     bench.table(["kind"] + classes, [[kind] + [bench.spread(rates[kind, c]) for c in classes]
                                      for kind in args.kinds])
     for peer in args.kinds:
