@@ -79,8 +79,11 @@ static int op_send(void *ctx, const struct vhost_user_msg *msg)
 	struct hport *hp = ctx;
 	int ret = wire_send(hp->sock, msg, NULL, 0);
 
+	/* It has hung up: what it sent before is handled first, then reading finds out. */
+	if (ret == -EPIPE || ret == -ECONNRESET)
+		return 0;
 	/* A front-end that leaves so many replies unread that the socket is full will never read them. */
-	return ret == -EAGAIN ? -EPIPE : ret;
+	return ret == -EAGAIN ? -EMSGSIZE : ret;
 }
 
 static void *op_window_begin(void *ctx, const struct vhost_user_region *region, unsigned int index,
@@ -220,9 +223,13 @@ static void set_timer(struct event *ev, unsigned int ms)
 	event_add(ev, &tv);
 }
 
+/* why NULL: the front-end hung up, or we are stopping. */
 static void session_end(struct hport *hp, const char *why)
 {
-	log_peer(LOG_L_INFO, hp->port.name, "session ended: %s", why);
+	if (why)
+		log_peer(LOG_L_WARN, hp->port.name, "session ended: %s", why);
+	else
+		log_peer(LOG_L_INFO, hp->port.name, "front-end disconnected");
 	event_del(&hp->sock_ev);
 	port_disconnect(&hp->port);
 	switch_port_down(hp->sw, &hp->port);
@@ -271,7 +278,7 @@ static void on_sock(evutil_socket_t fd, short what, void *arg)
 	} else if (ret == -EPROTO) {
 		session_end(hp, vu_rule_text(rule));
 	} else {
-		session_end(hp, ret == -ECONNRESET ? "the front-end closed its socket" : strerror(-ret));
+		session_end(hp, ret == -ECONNRESET ? NULL : strerror(-ret));
 	}
 }
 
@@ -283,7 +290,7 @@ static void session_begin(struct hport *hp, int sock)
 	event_assign(&hp->sock_ev, hp->base, sock, EV_READ | EV_PERSIST, on_sock, hp);
 	event_add(&hp->sock_ev, NULL);
 	port_connect(&hp->port);
-	log_info(hp->port.name, "front-end connected");
+	log_peer(LOG_L_INFO, hp->port.name, "front-end connected");
 }
 
 static void on_listen(evutil_socket_t fd, short what, void *arg)
@@ -396,7 +403,7 @@ void hport_close(struct hport *hp)
 	if (!hp)
 		return;
 	if (hp->sock >= 0)
-		session_end(hp, "stopping");
+		session_end(hp, NULL);
 	event_del(&hp->retry_ev);
 	if (hp->listen_fd >= 0) {
 		event_del(&hp->listen_ev);

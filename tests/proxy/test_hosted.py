@@ -1,0 +1,398 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Scripted front-ends against the hosted back-end, vvu-backend: traffic, and every way to misbehave towards it."""
+
+import os
+import pathlib
+import select
+import socket
+import struct
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from lib import paths, procs  # noqa: E402
+from proxy import abi  # noqa: E402
+from proxy.frontend import FrontEnd, Memory, U64, new_eventfd  # noqa: E402
+
+PORTS = 4
+MEMORY = 4 << 20
+
+
+def program():
+    """The program under test: $VVU_BACKEND, or the one of the build directory."""
+    return os.environ.get("VVU_BACKEND") or paths.program("vvu-backend")
+
+
+def mac(n):
+    """The address of port n."""
+    return bytes([2, 0, 0, 0, 0, n + 1])
+
+
+def frame(src, dst=None, payload=b"payload"):
+    """A frame from port src to port dst, or to all."""
+    return (mac(dst) if dst is not None else b"\xff" * 6) + mac(src) + b"\x88\xb5" + payload.ljust(46, b".")
+
+
+class Guest:
+    """A connected front-end with its memory and rings."""
+
+    def __init__(self, fe, **kw):
+        self.fe = fe
+        self.memory = Memory(MEMORY, **kw)
+        fe.negotiate()
+        fe.set_mem_table([self.memory])
+        self.rx, self.tx = fe.start_net(self.memory)
+
+    def close(self):
+        """Everything of it."""
+        self.fe.close()
+        self.rx.close()
+        self.tx.close()
+        self.memory.close()
+
+
+class Backend(unittest.TestCase):
+    """One vvu-backend per class."""
+
+    words = ("switch",)
+
+    @classmethod
+    def setUpClass(cls):
+        cls.session = procs.Session("hosted")
+        cls.session.__enter__()
+        cls.addClassCleanup(cls.session.__exit__, None, None, None)
+        cls.dir = cls.session.dir
+        argv = [program(), "--control", cls.dir / "control"]
+        for i in range(PORTS):
+            argv += ["--port", f"p{i}={cls.dir}/p{i}"]
+        cls.proc = cls.session.start("vvu-backend", argv + list(cls.words))
+        cls.proc.wait_line("^ready$")
+        cls.baseline = cls.fds()
+
+    @classmethod
+    def tearDownClass(cls):
+        status = cls.proc.stop()
+        assert status == 0, f"ended with {status}:\n{cls.proc.tail(40)}"
+        assert not cls.proc.find_line("Sanitizer|runtime error"), cls.proc.tail(60)
+        assert not list(cls.dir.glob("p[0-9]")), "sockets were left behind"
+
+    @classmethod
+    def status(cls):
+        """Its status; the second request sees what the turn of the first one did."""
+        procs.control(cls.dir / "control", {"cmd": "status"})
+        return procs.control(cls.dir / "control", {"cmd": "status"})
+
+    @classmethod
+    def fds(cls):
+        """Number of its open fds."""
+        cls.status()
+        return len(os.listdir(f"/proc/{cls.proc.pid}/fd"))
+
+    def setUp(self):
+        self.opened = []
+        self.mark = self.proc.mark()
+
+    def tearDown(self):
+        for thing in reversed(self.opened):
+            thing.close()
+        self.assertTrue(self.proc.running(), self.proc.tail(40))
+        procs.wait_until(lambda: not any(p["connected"] for p in self.status()["ports"]), "all ports are free", 5, 0.01)
+        procs.wait_until(lambda: self.fds() <= self.baseline, "all fds are closed", 5, 0.01)
+
+    def keep(self, thing):
+        """Close it at the end."""
+        self.opened.append(thing)
+        return thing
+
+    def connect(self, i):
+        """A front-end on port i that has said nothing yet."""
+        return self.keep(FrontEnd.connect(self.dir / f"p{i}"))
+
+    def guest(self, i, **kw):
+        """A front-end on port i with running rings."""
+        return self.keep(Guest(FrontEnd.connect(self.dir / f"p{i}"), **kw))
+
+    def counter(self, name):
+        """One counter."""
+        return self.status()["counters"][name]
+
+    def ended(self, i, pattern, fe=None):
+        """The session of port i ends with a line about it."""
+        if fe:
+            fe.wait_closed()
+        self.proc.wait_line(rf"p{i}: session ended: .*{pattern}", 10, self.mark)
+
+
+class Traffic(Backend):
+    """What should work."""
+
+    def exchange(self, a, b, i, k):
+        """A frame each way between guests a and b on ports i and k."""
+        a.tx.send_frame(frame(i, k, b"there"))
+        self.assertEqual(b.rx.recv_frame(), frame(i, k, b"there"))
+        b.tx.send_frame(frame(k, i, b"back"))
+        self.assertEqual(a.rx.recv_frame(), frame(k, i, b"back"))
+
+    def test_switches(self):
+        """Floods, learns, forwards."""
+        guests = [self.guest(i) for i in range(PORTS)]
+        guests[0].tx.send_frame(frame(0))
+        for g in guests[1:]:
+            self.assertEqual(g.rx.recv_frame(), frame(0))
+        # Nobody has heard of port 1 yet, so this one goes to all; from then on everybody is known.
+        guests[0].tx.send_frame(frame(0, 1))
+        for g in guests[1:]:
+            self.assertEqual(g.rx.recv_frame(), frame(0, 1))
+        guests[1].tx.send_frame(frame(1, 0))
+        self.assertEqual(guests[0].rx.recv_frame(), frame(1, 0))
+        for _ in range(20):
+            self.exchange(guests[0], guests[1], 0, 1)
+        self.assertIsNone(guests[2].rx.pop_used())
+        self.assertIsNone(guests[3].rx.pop_used())
+
+    def test_without_kick_fd(self):
+        """A ring without a kick eventfd is looked at all the same."""
+        a, b = self.guest(0), self.guest(1)
+        a.fe.vring_fd("SET_VRING_KICK", 1, None)
+        a.fe.get_u64("GET_FEATURES")
+        self.exchange(a, b, 0, 1)
+
+    def test_restart_of_a_ring(self):
+        """GET_VRING_BASE says where it stands, and it goes on from there."""
+        a, b = self.guest(0), self.guest(1)
+        self.exchange(a, b, 0, 1)
+        base = a.fe.stop_vring(a.tx)
+        self.assertEqual(base, a.tx.avail_idx)
+        a.fe.start_vring(a.tx, base=base)
+        self.exchange(a, b, 0, 1)
+
+    def test_memory_slots(self):
+        """Memory added and removed while rings run."""
+        a, b = self.guest(0), self.guest(1)
+        more = self.keep(Memory(1 << 20, guest_address=1 << 32))
+        a.fe.add_mem_reg(more)
+        at = more.alloc(2048)
+        more.write(at, bytes(12) + frame(0, 1, b"from the new region"))
+        a.tx.write_desc(200, at, 12 + 60)
+        a.tx.publish(200)
+        a.tx.kick()
+        self.assertEqual(b.rx.recv_frame(), frame(0, 1, b"from the new region"))
+        a.tx.wait_used()
+        a.fe.rem_mem_reg(more)
+        self.exchange(a, b, 0, 1)
+
+    def test_reconnect(self):
+        """A front-end that comes again finds a fresh port; the others don't notice."""
+        b = self.guest(1)
+        for _ in range(5):
+            a = Guest(FrontEnd.connect(self.dir / "p0"))
+            self.exchange(a, b, 0, 1)
+            a.close()
+            procs.wait_until(lambda: not self.status()["ports"][0]["connected"], "p0 is free again", 5, 0.01)
+
+
+class AlwaysPolling(Traffic):
+    """The same without ever sleeping."""
+    words = ("switch", "poll=always")
+
+
+class NeverPolling(Traffic):
+    """The same with kicks only."""
+    words = ("switch", "poll=never", "offload=off")
+
+
+class Echo(Backend):
+    """The other application."""
+    words = ("echo",)
+
+    def test_echo(self):
+        """The frame comes back with its addresses swapped."""
+        a = self.guest(0)
+        a.tx.send_frame(frame(0, 1, b"hello"))
+        self.assertEqual(a.rx.recv_frame(), frame(1, 0, b"hello"))
+
+
+class Misbehaviour(Backend):
+    """What must cost a front-end its session, and nobody else anything."""
+
+    def setUp(self):
+        super().setUp()
+        self.b, self.c = self.guest(2), self.guest(3)
+
+    def tearDown(self):
+        # The bystanders still talk. What came before was flooded to them.
+        try:
+            self.b.tx.send_frame(frame(2, 3, b"still here"))
+            while (got := self.c.rx.recv_frame()) != frame(2, 3, b"still here"):
+                self.assertIsNotNone(got)
+        finally:
+            super().tearDown()
+
+    def test_wrong_messages(self):
+        """Each ends the session with a line that names the message."""
+        table = FrontEnd.mem_table_payload
+        memory = self.keep(Memory(1 << 20))
+        other = self.keep(Memory(1 << 20, guest_address=1 << 19))
+        plain = self.keep(os.fdopen(os.open(__file__, os.O_RDONLY), "rb")).fileno()
+        event = new_eventfd()
+        cases = [
+            ("SET_OWNER", b"12345678", []),
+            ("SET_FEATURES", U64.pack(1 << 34), []),
+            ("SET_PROTOCOL_FEATURES", U64.pack(1 << 8), []),
+            ("SET_VRING_NUM", struct.pack("<II", 0, 0), []),
+            ("SET_VRING_NUM", struct.pack("<II", 16, 256), []),
+            ("SET_VRING_ADDR", bytes(40), []),
+            ("SET_VRING_KICK", U64.pack(0), [event]),
+            ("SET_VRING_CALL", U64.pack(0), []),
+            ("SET_VRING_CALL", U64.pack(0), [plain]),
+            ("SET_VRING_CALL", U64.pack(0), [event, event]),
+            ("SET_VRING_ERR", U64.pack(0), [plain]),
+            ("SET_MEM_TABLE", table([memory]), []),
+            ("SET_MEM_TABLE", table([memory]), [plain]),
+            ("SET_MEM_TABLE", table([memory, other]), [memory.fd, other.fd]),
+            ("SET_MEM_TABLE", table([], 9), []),
+            ("POSTCOPY_LISTEN", b"", []),
+            ("SET_LOG_BASE", bytes(16), [memory.fd]),
+            ("SET_BACKEND_REQ_FD", b"", [plain]),
+        ]
+        for name, payload, fds in cases:
+            with self.subTest(name):
+                fe = FrontEnd.connect(self.dir / "p0")
+                fe.negotiate()
+                self.mark = self.proc.mark()
+                fe.send(name, payload, fds)
+                fe.wait_closed()
+                fe.close()
+        os.close(event)
+        self.assertGreaterEqual(self.counter("port.p0.session_errors"), len(cases) - 2)
+
+    def test_wrong_headers(self):
+        """Version, flags, size, and requests that do not exist."""
+        for data in (struct.pack("<III", 1, 0, 0), struct.pack("<III", 1, 0x11, 0), struct.pack("<III", 1, 5, 0),
+                     struct.pack("<III", 5, 1, 1 << 31), struct.pack("<III", 999, 1, 0),
+                     struct.pack("<III", 0, 1, 0)):
+            with self.subTest(data.hex()):
+                fe = FrontEnd.connect(self.dir / "p0")
+                fe.send_bytes(data)
+                fe.wait_closed()
+                fe.close()
+
+    def test_hang_up_at_every_byte(self):
+        """The start of a session, cut off after each of its bytes."""
+        memory = self.keep(Memory(1 << 20))
+        start = [(FrontEnd.encode("GET_FEATURES"), []), (FrontEnd.encode("SET_OWNER"), []),
+                 (FrontEnd.encode("SET_FEATURES", U64.pack(abi.F_VERSION_1)), []),
+                 (FrontEnd.encode("SET_MEM_TABLE", FrontEnd.mem_table_payload([memory])), [memory.fd])]
+        for last, (data, fds) in enumerate(start):
+            for cut in range(1, len(data)):
+                fe = FrontEnd.connect(self.dir / "p0")
+                for whole, whole_fds in start[:last]:
+                    fe.send_bytes(whole, whole_fds)
+                fe.send_bytes(data[:cut], fds)
+                fe.close()
+                # The port is free for the next one when it has noticed.
+                procs.wait_until(lambda: not self.status()["ports"][0]["connected"], "p0 is free again", 5, 0.001)
+
+    def test_second_front_end(self):
+        """It is closed at once; the first goes on."""
+        a = self.guest(0)
+        second = self.connect(0)
+        self.assertEqual(second.wait_closed(), [])
+        self.proc.wait_line("p0: has a front-end already", 5, self.mark)
+        a.fe.get_u64("GET_FEATURES")
+
+    def test_memory_taken_away(self):
+        """The file behind a region is cut short while the ring in it is polled."""
+        a = self.guest(0)
+        a.tx.send_frame(frame(0, 2))
+        self.assertEqual(self.b.rx.recv_frame(), frame(0, 2))
+        os.ftruncate(a.memory.fd, 0)
+        os.eventfd_write(a.tx.kick_fd, 1)
+        self.ended(0, "took memory away", a.fe)
+
+    def test_call_that_blocks(self):
+        """A call eventfd that is full and blocks must not hold up the others."""
+        a = self.guest(0)
+        blocking = os.eventfd(0, os.EFD_CLOEXEC)
+        a.fe.vring_fd("SET_VRING_CALL", 0, blocking)
+        os.eventfd_write(blocking, 0xfffffffffffffffe)
+        a.rx.want_call()
+        self.b.tx.send_frame(frame(2))
+        self.ended(0, "call eventfd blocks", a.fe)
+        self.assertEqual(self.c.rx.recv_frame(), frame(2))
+        os.close(blocking)
+
+    def test_broken_ring(self):
+        """Only the ring stops; its err eventfd says so; it can be started again."""
+        a = self.guest(0)
+        a.tx.set_avail_idx(a.tx.avail_idx + 1000)
+        os.eventfd_write(a.tx.kick_fd, 1)
+        self.proc.wait_line("p0: ring 1: stopped, broken: avail idx jumped", 5, self.mark)
+        self.assertTrue(select.select([a.tx.err_fd], [], [], 5)[0])
+        self.assertEqual(os.eventfd_read(a.tx.err_fd), 1)
+        a.tx.set_avail_idx(a.tx.avail_idx)
+        base = a.fe.stop_vring(a.tx)
+        a.fe.start_vring(a.tx, base=base)
+        a.tx.send_frame(frame(0, 2, b"healed"))
+        self.assertEqual(self.b.rx.recv_frame(), frame(0, 2, b"healed"))
+
+
+class Client(unittest.TestCase):
+    """mode=client: we listen, it connects."""
+
+    def test_connects_again(self):
+        """As often as the connection is lost."""
+        with procs.Session("hosted") as session:
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            proc = session.start("vvu-backend", [program(), "--port", f"p0={session.dir}/s,mode=client"])
+            proc.wait_line("^ready$")
+            listener.bind(str(session.dir / "s"))
+            listener.listen()
+            listener.settimeout(10)
+            for _ in range(3):
+                fe = FrontEnd(listener.accept()[0])
+                fe.get_u64("GET_FEATURES")
+                fe.close()
+            listener.close()
+            self.assertEqual(proc.stop(), 0)
+
+
+class CommandLine(unittest.TestCase):
+    """Nonsense is refused in one line with status 2."""
+
+    def run_it(self, *words):
+        """Status and standard error."""
+        done = subprocess.run([program(), *words], capture_output=True, text=True, timeout=20, check=False)
+        return done.returncode, done.stderr, done.stdout
+
+    def test_nonsense(self):
+        """Each word on its own."""
+        for words in ([], ["--port"], ["--port", "a"], ["--port", "a="], ["--port", "=x"], ["--port", "-a=/tmp/x"],
+                      ["--port", "a=/tmp/x,mode=both"], ["--port", "a=/tmp/x,what=1"], ["--nonsense"],
+                      ["--port", "a=/tmp/x", "--port", "a=/tmp/y"], ["--port", "a=/tmp/x", "--port", "b=/tmp/x"],
+                      ["--port", "a=/tmp/x", "--log-level", "loud"], ["--port", "a=/tmp/x", "route"],
+                      ["--port", "a=/tmp/x", "switch", "poll=now"], ["--port", "a=/tmp/x", "switch", "names=a"],
+                      ["--port", "a=/tmp/x", "switch", "port.b.mac=02:00:00:00:00:01"],
+                      [w for i in range(33) for w in ("--port", f"p{i}=/tmp/x{i}")]):
+            status, err, _ = self.run_it(*words)
+            self.assertEqual(status, 2, (words, err))
+            self.assertIn("vvu-backend", err)
+
+    def test_cannot_listen(self):
+        """A run-time failure is status 1 and names the path."""
+        status, err, _ = self.run_it("--port", "a=/nonexistent/x")
+        self.assertEqual(status, 1)
+        self.assertIn("/nonexistent/x", err)
+
+    def test_help_and_version(self):
+        """They go to standard output."""
+        self.assertIn("--port", self.run_it("--help")[2])
+        self.assertRegex(self.run_it("--version")[2], r"^vvu-backend \d")
+
+
+if __name__ == "__main__":
+    procs.die_on_signals()
+    unittest.main(verbosity=2)
