@@ -404,8 +404,9 @@ static void on_link_timer(evutil_socket_t sock, short what, void *arg)
 		link_end(l, "no hello within %d s", (int)hello_time.tv_sec);
 		return;
 	}
-	/* With a session up, what is unread may be younger than the end that we wait for. */
-	if (ioctl(l->sock, SIOCOUTQ, &unread) < 0 || (l->port->session && !l->queued))
+	/* With a session up, what is unread or queued is younger than the end that we wait for. */
+	if (ioctl(l->sock, SIOCOUTQ, &unread) < 0 ||
+	    (l->port->session && l->port->session->state == SESSION_UP))
 		return;
 	if (unread || l->queued)
 		link_end(l, "it did not take the end of a session within %d s",

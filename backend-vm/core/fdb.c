@@ -74,8 +74,7 @@ static void fdb_fill(struct fdb *fdb, struct fdb_entry *e, uint64_t mac, unsigne
 
 void fdb_init(struct fdb *fdb, uint64_t seed, uint32_t age, unsigned int ports)
 {
-	for (unsigned int i = 0; i < FDB_ENTRIES; i++)
-		fdb->entries[i] = (struct fdb_entry){ 0 };
+	__builtin_memset(fdb->entries, 0, sizeof(fdb->entries));
 	for (unsigned int i = 0; i < FDB_PORTS_MAX; i++)
 		fdb->per_port[i] = 0;
 	fdb->seed = seed;
@@ -148,7 +147,7 @@ unsigned int fdb_lookup(const struct fdb *fdb, uint64_t mac, uint32_t now)
 
 void fdb_flush(struct fdb *fdb, unsigned int port)
 {
-	for (unsigned int i = 0; i < FDB_ENTRIES; i++) {
+	for (unsigned int i = 0; i < FDB_ENTRIES && fdb->per_port[port]; i++) {
 		struct fdb_entry *e = &fdb->entries[i];
 
 		if (e->mac && e->port == port && !e->pinned)

@@ -73,7 +73,7 @@ def run(script, words, timeout):
         initrd.write_bytes(guestimage.cpio(content))
         print(f"initramfs: {initrd.stat().st_size >> 20} MiB; booting", flush=True)
         guest = session.start("nested", [
-            "qemu-system-x86_64", "-M", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1024",
+            "qemu-system-x86_64", "-M", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "2048",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
             "-kernel", kernel.image, "-initrd", initrd,
             "-append", "console=ttyS0 quiet panic=-1 mitigations=off"])

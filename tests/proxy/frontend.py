@@ -10,6 +10,9 @@ A scripted vhost-user front-end: well-behaved by default, and able to send anyth
     tx.send_frame(frame); frame = rx.recv_frame(timeout=5)
 
 Every call blocks for at most `timeout` seconds (socket.timeout). Nothing here retries or sleeps.
+
+A process that runs only this looks to the back-end like any front-end; for hostile rings write to a Vring's desc, avail and
+used areas in its Memory, or call write_desc() and publish() with what a driver should never say.
 """
 
 import mmap
@@ -27,6 +30,14 @@ STATE = struct.Struct("<II")
 ADDR = struct.Struct("<IIQQQQ")
 REGION = struct.Struct("<QQQQ")
 INT_BYTES = 4
+
+
+F_MRG_RXBUF = 1 << 15
+F_EVENT_IDX = 1 << 29
+F_RING_PACKED = 1 << 34
+F_IN_ORDER = 1 << 35
+# What a Vring cannot do, whatever is offered.
+NOT_SUPPORTED = F_RING_PACKED | F_IN_ORDER
 
 
 class Closed(Exception):
@@ -121,8 +132,10 @@ class Vring:
 
     F_NEXT, F_WRITE, F_INDIRECT = 1, 2, 4
 
-    def __init__(self, memory, index, size=256, buffer_size=2048, hdr_size=12):
+    def __init__(self, memory, index, size=256, buffer_size=2048, hdr_size=12, event_idx=False, mergeable=False):
         self.memory = memory
+        self.event_idx = event_idx
+        self.mergeable = mergeable
         self.index = index
         self.size = size
         self.buffer_size = buffer_size
@@ -133,6 +146,7 @@ class Vring:
         self.buffers = memory.alloc(size * buffer_size, 4096)
         self.avail_idx = 0
         self.used_idx = 0
+        self._kicked = 0
         self.free = list(range(size))
         self.kick_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.call_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -169,10 +183,21 @@ class Vring:
         self.memory.write(self.avail + 2, struct.pack("<H", value & 0xffff))
 
     def kick(self):
-        """Notify the back-end, unless it asked not to be."""
-        flags = struct.unpack("<H", self.memory.read(self.used, 2))[0]
-        if not flags & 1:
+        """Notify the back-end, unless it asked not to be (virtio 1.2 §2.7.10)."""
+        if self.event_idx:
+            at = self.used + 4 + 8 * self.size
+            event = struct.unpack("<H", self.memory.read(at, 2))[0]
+            wanted = (self.avail_idx - event - 1) & 0xffff < (self.avail_idx - self._kicked) & 0xffff
+        else:
+            wanted = not struct.unpack("<H", self.memory.read(self.used, 2))[0] & 1
+        self._kicked = self.avail_idx
+        if wanted:
             os.eventfd_write(self.kick_fd, 1)
+
+    def want_call(self):
+        """Ask for a call at the next used element (virtio 1.2 §2.7.7)."""
+        if self.event_idx:
+            self.memory.write(self.avail + 4 + 2 * self.size, struct.pack("<H", self.used_idx))
 
     def post_receive_buffers(self, count=None):
         """Give the device `count` (default: all free) buffers to fill."""
@@ -195,6 +220,9 @@ class Vring:
         deadline = time.monotonic() + timeout
         while True:
             used = self.pop_used()
+            if not used:
+                self.want_call()
+                used = self.pop_used()
             if used:
                 return used
             left = deadline - time.monotonic()
@@ -219,7 +247,22 @@ class Vring:
         self.kick()
 
     def recv_frame(self, timeout=5):
-        """The next received frame without its header; its buffer goes back to the device. None: none came."""
+        """The next received frame without its header; its buffers go back to the device. None: none came."""
+        got = self.recv_frame_with_header(timeout)
+        return got[1] if got else None
+
+    def recv_frame_with_header(self, timeout=5):
+        """(virtio_net_hdr, frame), or None."""
+        data = self._take_buffer(timeout)
+        if data is None:
+            return None
+        if self.mergeable:
+            for _ in range(struct.unpack_from("<H", data, 10)[0] - 1):
+                data += self._take_buffer(timeout)
+        self.kick()
+        return data[:self.hdr_size], data[self.hdr_size:]
+
+    def _take_buffer(self, timeout):
         used = self.wait_used(timeout)
         if not used:
             return None
@@ -227,8 +270,7 @@ class Vring:
         data = self.memory.read(self.buffer(i), length)
         self.write_desc(i, self.buffer(i), self.buffer_size, self.F_WRITE)
         self.publish(i)
-        self.kick()
-        return data[self.hdr_size:]
+        return data
 
 
 class FrontEnd:
@@ -352,6 +394,7 @@ class FrontEnd:
             self.send("SET_PROTOCOL_FEATURES", U64.pack(want))
             self.protocol = want
         self.acked("SET_OWNER")
+        offered &= ~NOT_SUPPORTED
         self.features = offered if features is None else offered & features
         if protocol == 0:
             self.features &= ~abi.F_PROTOCOL_FEATURES
@@ -406,10 +449,10 @@ class FrontEnd:
     def start_net(self, memory, size=256, hdr_size=None):
         """Receive and transmit ring of a net device, started, the receive ring full of buffers."""
         if hdr_size is None:
-            modern = abi.F_VERSION_1 | 1 << 15  # MRG_RXBUF
-            hdr_size = 12 if self.features & modern else 10
-        rx = Vring(memory, 0, size, hdr_size=hdr_size)
-        tx = Vring(memory, 1, size, hdr_size=hdr_size)
+            hdr_size = 12 if self.features & (abi.F_VERSION_1 | F_MRG_RXBUF) else 10
+        kw = {"hdr_size": hdr_size, "event_idx": bool(self.features & F_EVENT_IDX),
+              "mergeable": bool(self.features & F_MRG_RXBUF)}
+        rx, tx = Vring(memory, 0, size, **kw), Vring(memory, 1, size, **kw)
         rx.post_receive_buffers()
         self.start_vring(rx)
         self.start_vring(tx)

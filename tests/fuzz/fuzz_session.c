@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Two ports of the switch with front-ends that may do anything: send any message, write anything into their memory at any
+ * time, come and go. Each front-end's memory is an allocation of its own, so that an access that leaves it is seen.
+ *
+ * Input: u8 options (bit 0 echo, bit 1 offload=off), then operations; their first byte has the kind in bits 0-3 and the port in
+ * bit 7:
+ *   0  message: u8 fds (0xff: as due), header, payload
+ *   1  memory: le16 offset, u8 length, bytes
+ *   2  poll      3  step      4  front-end goes      5  and comes
+ *   6  set up: u8 features; both rings run afterwards
+ *   7  descriptor: u8 ring (bit 0) and slot (bits 4-7), le16 address, le16 length, u8 flags, u8 next; made available if
+ *      flags bit 7
+ *   8  clock: u8 seconds   9  arm   10  disarm   11  failures: u8 (bit 0 send, bit 1 window, bit 2 step)
+ */
+#include "fuzz.h"
+
+#include "abi/virtio_config.h"
+#include "core/switch.h"
+
+#define MEM_BYTES  0x10000u
+#define GPA_BASE   0x100000u
+#define USER_BASE  UINT64_C(0x7f0000000000)
+#define RING_BYTES 0x1000u
+#define RING_SIZE  16u
+#define AVAIL_AT   0x400u
+#define USED_AT	   0x800u
+
+struct peer {
+	struct port port;
+	uint8_t *mem;
+	unsigned int windows;
+	uint8_t failures;
+};
+
+static struct peer peers[2];
+static struct be_switch *sw;
+
+static int op_send(void *ctx, const struct vhost_user_msg *msg)
+{
+	struct peer *p = ctx;
+
+	CHECK(msg->hdr.size <= VHOST_USER_PAYLOAD_MAX && (msg->hdr.flags & VHOST_USER_REPLY_MASK));
+	return p->failures & 1 ? -EAGAIN : 0;
+}
+
+static void *op_begin(void *ctx, const struct vhost_user_region *r, unsigned int index, const char **why)
+{
+	struct peer *p = ctx;
+
+	if ((p->failures & 2) || r->memory_size > MEM_BYTES || r->mmap_offset > MEM_BYTES - r->memory_size) {
+		*why = "no";
+		return NULL;
+	}
+	p->windows++;
+	return p->mem + r->mmap_offset;
+}
+
+static int op_step(void *ctx, void *window)
+{
+	struct peer *p = ctx;
+
+	return p->failures & 4 ? -EIO : 1;
+}
+
+static void op_end(void *ctx, void *window, uint64_t size)
+{
+	struct peer *p = ctx;
+
+	CHECK(p->windows > 0);
+	p->windows--;
+}
+
+static int op_bind(void *ctx, unsigned int queue, bool present, const char **why)
+{
+	CHECK(queue < PORT_VRINGS);
+	return 0;
+}
+
+static int op_bind_req(void *ctx, const char **why)
+{
+	return 0;
+}
+
+static void op_notify(void *ctx, unsigned int queue)
+{
+	CHECK(queue < PORT_VRINGS);
+}
+
+static void op_log(void *ctx, enum be_log_level level, const char *port, const char *text)
+{
+	CHECK(strlen(text) > 0);
+}
+
+static const struct be_ops ops = {
+	.send = op_send,
+	.window_begin = op_begin,
+	.window_step = op_step,
+	.window_end = op_end,
+	.bind_kick = op_bind,
+	.bind_call = op_bind,
+	.bind_err = op_bind,
+	.bind_backend_req = op_bind_req,
+	.call = op_notify,
+	.err = op_notify,
+	.log = op_log,
+};
+
+static void gone(struct peer *p)
+{
+	port_disconnect(&p->port);
+	switch_port_down(sw, &p->port);
+	CHECK(p->windows == 0);
+}
+
+static void deliver(struct peer *p, const struct vhost_user_msg *msg, unsigned int num_fds)
+{
+	if (!p->port.connected || port_busy(&p->port))
+		return;
+	if (port_message(&p->port, msg, num_fds)) {
+		CHECK(strlen(p->port.reason.s) > 0);
+		gone(p);
+	}
+}
+
+static void step(struct peer *p)
+{
+	if (port_busy(&p->port) && port_step(&p->port))
+		gone(p);
+}
+
+static void send_u64(struct peer *p, uint32_t request, uint64_t v)
+{
+	struct vhost_user_msg msg = {.hdr = {request, VHOST_USER_VERSION, 8}, .payload.u64 = v};
+
+	deliver(p, &msg, PORT_FDS_AS_DUE);
+}
+
+static void set_up(struct peer *p, uint8_t choice)
+{
+	static const uint64_t features[] = {
+		0, VIRTIO_FEATURE(F_VERSION_1), VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_NET_FEATURE(F_MRG_RXBUF),
+		VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_EVENT_IDX) | VIRTIO_FEATURE(F_INDIRECT_DESC),
+	};
+	struct vhost_user_msg mem = {
+		.hdr = {VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION, VHOST_USER_MEM_TABLE_BYTES(2)},
+		.payload.mem = {.num_regions = 2,
+				.regions = {{GPA_BASE, MEM_BYTES / 2, USER_BASE, 0},
+					    {GPA_BASE + MEM_BYTES / 2, MEM_BYTES / 2, USER_BASE + MEM_BYTES / 2,
+					     MEM_BYTES / 2}}},
+	};
+
+	p->failures = 0;
+	if (p->port.connected)
+		gone(p);
+	port_connect(&p->port);
+	send_u64(p, VHOST_USER_SET_FEATURES, features[choice & 3] | (choice & 4 ? p->port.offered & 0x7fff : 0));
+	deliver(p, &mem, PORT_FDS_AS_DUE);
+	for (unsigned int i = 0; i < 4; i++)
+		step(p);
+	for (uint32_t i = 0; i < 2; i++) {
+		uint64_t at = USER_BASE + i * RING_BYTES;
+		struct vhost_user_msg addr = {
+			.hdr = {VHOST_USER_SET_VRING_ADDR, VHOST_USER_VERSION, 40},
+			.payload.addr = {.index = i, .desc_user_addr = at, .avail_user_addr = at + AVAIL_AT,
+					 .used_user_addr = at + USED_AT},
+		};
+
+		memset(p->mem + i * RING_BYTES, 0, RING_BYTES);
+		send_u64(p, VHOST_USER_SET_VRING_NUM, i | (uint64_t)RING_SIZE << 32);
+		deliver(p, &addr, 0);
+		send_u64(p, VHOST_USER_SET_VRING_KICK, i);
+	}
+}
+
+static void message(struct peer *p, struct input *in)
+{
+	struct vhost_user_msg msg = {0};
+	uint8_t fds = input_u8(in);
+
+	input_bytes(in, &msg.hdr, sizeof(msg.hdr));
+	/* Whoever reads messages has checked the header. */
+	if (vu_check_header(&msg.hdr, false))
+		return;
+	input_bytes(in, &msg.payload, msg.hdr.size);
+	deliver(p, &msg, fds == 0xff ? PORT_FDS_AS_DUE : fds);
+}
+
+static void memory(struct peer *p, struct input *in)
+{
+	uint32_t at = input_u16(in), n = input_u8(in);
+	uint8_t bytes[256];
+
+	input_bytes(in, bytes, n);
+	if (at + n <= MEM_BYTES)
+		memcpy(p->mem + at, bytes, n);
+}
+
+static void descriptor(struct peer *p, struct input *in)
+{
+	uint8_t where = input_u8(in);
+	uint32_t at = (where & 1) * RING_BYTES, slot = where >> 4;
+	struct vring_desc *desc = (struct vring_desc *)(void *)(p->mem + at);
+	struct vring_avail *avail = (struct vring_avail *)(void *)(p->mem + at + AVAIL_AT);
+	uint8_t flags;
+
+	desc[slot].addr = GPA_BASE + input_u16(in);
+	desc[slot].len = input_u16(in);
+	flags = input_u8(in);
+	desc[slot].flags = flags & 7;
+	desc[slot].next = input_u8(in);
+	if (flags & 0x80)
+		avail->ring[avail->idx++ % RING_SIZE] = (uint16_t)slot;
+}
+
+static void one_operation(struct input *in, uint32_t *now)
+{
+	uint8_t op = input_u8(in);
+	struct peer *p = &peers[op >> 7];
+
+	switch (op & 0xf) {
+	case 0:
+		message(p, in);
+		break;
+	case 1:
+		memory(p, in);
+		break;
+	case 2:
+		switch_poll(sw);
+		break;
+	case 3:
+		step(p);
+		break;
+	case 4:
+		gone(p);
+		break;
+	case 5:
+		if (!p->port.connected)
+			port_connect(&p->port);
+		break;
+	case 6:
+		set_up(p, input_u8(in));
+		break;
+	case 7:
+		descriptor(p, in);
+		break;
+	case 8:
+		*now += input_u8(in);
+		switch_set_time(sw, *now * UINT64_C(1000000000));
+		break;
+	case 9:
+		switch_arm(sw);
+		break;
+	case 10:
+		switch_disarm(sw);
+		break;
+	case 11:
+		p->failures = input_u8(in);
+		break;
+	default:
+		break;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const char *const names[2] = {"a", "b"};
+	struct input in = {data, size};
+	uint8_t choice = input_u8(&in);
+	struct be_options o;
+	struct text error;
+	uint32_t now = 1;
+
+	if (!sw)
+		sw = aligned_alloc(64, ALIGN_UP(sizeof(*sw), (size_t)64));
+	CHECK(sw);
+	sw->num_ports = 0;
+	be_options_init(&o);
+	o.app = choice & 1 ? BE_APP_ECHO : BE_APP_SWITCH;
+	o.offload = !(choice & 2);
+	for (unsigned int i = 0; i < 2; i++) {
+		struct port_conf conf = {names[i], i, &ops, &peers[i], choice & 4, true, &o};
+
+		peers[i].mem = calloc(1, MEM_BYTES);
+		peers[i].failures = 0;
+		CHECK(peers[i].mem);
+		port_init(&peers[i].port, &conf);
+		switch_add_port(sw, &peers[i].port);
+	}
+	CHECK(!switch_init(sw, &o, 1, &error));
+	switch_set_time(sw, 1);
+	while (input_left(&in))
+		one_operation(&in, &now);
+	for (unsigned int i = 0; i < 2; i++) {
+		gone(&peers[i]);
+		free(peers[i].mem);
+	}
+	return 0;
+}

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Writes the hand-made seeds of the switch's fuzzers (frame, fdb, session) to corpus/.
+
+Run it after a change of an input format; the files are kept in git.
+"""
+import struct
+
+from seeds import write
+
+
+def tcp_frame(payload, ipv6=False, vlans=0, options=0):
+    """Ethernet, IP and TCP without checksums."""
+    tcp = struct.pack(">HHIIBBHHH", 40000, 5001, 1, 2, (20 + options) << 2, 0x18, 512, 0, 0)
+    tcp += b"\x01" * options + payload
+    if ipv6:
+        ip = struct.pack(">IHBB", 0x60000000, len(tcp), 6, 64) + bytes(range(32))
+    else:
+        ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 7, 0x4000, 64, 6, 0) + b"\x0a\x09\0\x01\x0a\x09\0\x02"
+    ether = b"\x02\0\0\0\0\x02\x02\0\0\0\0\x01" + b"\x81\0\0\x05" * vlans + (b"\x86\xdd" if ipv6 else b"\x08\0")
+    return ether + ip + tcp
+
+
+def frames():
+    """gso_size, csum_start, csum_offset, IPv6, frame."""
+    head = struct.Struct("<HHHB").pack
+    write("frame", "ipv4", head(100, 34, 16, 0) + tcp_frame(bytes(350)))
+    write("frame", "ipv6", head(77, 54, 16, 1) + tcp_frame(b"x" * 200, ipv6=True, options=12))
+    write("frame", "vlan", head(1448, 42, 16, 0) + tcp_frame(b"y" * 40, vlans=2, options=40))
+    write("frame", "empty", head(1, 34, 16, 0) + tcp_frame(b""))
+    write("frame", "arp", head(0, 0, 12, 0) + b"\xff" * 6 + b"\x02" * 6 + b"\x08\x06" + bytes(28))
+
+
+def fdb():
+    """seed, age, ports, operations."""
+    def op(kind, port, mac):
+        return struct.pack("<BBH", kind, port, mac)
+    start = struct.pack("<QHB", 0x1234, 300, 4)
+    write("fdb", "learn", start + b"".join(op(4, i % 4, i % 50) for i in range(200)))
+    write("fdb", "mixed", start + b"".join(op(i % 8, i % 5, i * 7 % 64) for i in range(300)))
+
+
+def session():
+    """Both ports set up, frames both ways, then the variations the fuzzer grows from."""
+    def port(n):
+        return 0x80 if n else 0
+
+    def up(n, features):
+        return bytes([6 | port(n), features])
+
+    def descriptor(n, ring, slot, addr, length, flags, following=0):
+        return struct.pack("<BBHHBB", 7 | port(n), ring | slot << 4, addr, length, flags, following)
+
+    def memory(n, addr, data):
+        return struct.pack("<BHB", 1 | port(n), addr, len(data)) + data
+
+    def message(n, request, payload=b"", flags=1):
+        return struct.pack("<BBIII", port(n), 0xff, request, flags, len(payload)) + payload
+
+    poll = b"\x02"
+    buffers = b"".join(descriptor(1, 0, i, 0x4000 + i * 0x600, 0x600, 0x82) for i in range(8))
+    plain = memory(0, 0x4000, bytes(12) + tcp_frame(b"z" * 60))
+    sent = descriptor(0, 1, 0, 0x4000, 126, 0x80)
+    for features in range(8):
+        write("session", f"plain{features}", b"\0" + up(0, features) + up(1, features) + buffers + plain + sent + poll)
+    hdr = struct.pack("<BBHHHHH", 1, 1, 54, 50, 34, 16, 0)
+    big = memory(0, 0x4000, hdr + tcp_frame(b"q" * 150))
+    for receiver in (1, 5, 6):
+        write("session", f"super{receiver}", b"\0" + up(0, 5) + up(1, receiver) + buffers + big +
+              descriptor(0, 1, 0, 0x4000, 216, 0x80) + poll + poll)
+    chained = descriptor(0, 1, 0, 0x4000, 12, 0x81, 1) + descriptor(0, 1, 1, 0x400c, 114, 0)
+    write("session", "chain", b"\0" + up(0, 2) + up(1, 2) + buffers + plain + chained + poll)
+    write("session", "echo", b"\1" + up(0, 1) + descriptor(0, 0, 0, 0x6000, 0x600, 0x82) + plain + sent + poll)
+    state = struct.pack("<II", 1, 0)
+    write("session", "messages", b"\4" + b"\x05" + b"".join(message(0, r) for r in (1, 15, 3, 17, 36, 40)) +
+          message(0, 16, struct.pack("<Q", 0x1a239)) + up(0, 1) + up(1, 1) + message(0, 11, state) +
+          message(0, 19, struct.pack("<Q", 0x0302)) + poll + message(0, 20, struct.pack("<Q", 1500), 9) +
+          message(0, 37, struct.pack("<QQQQQ", 0, 0x200000, 0x1000, 0x7f1000000000, 0x1000)) + b"\x03" +
+          message(0, 38, struct.pack("<QQQQQ", 0, 0x200000, 0x1000, 0x7f1000000000, 0x1000)) + b"\x84\x85")
+    write("session", "failures", b"\0\x0b\x01" + b"\x05" + message(0, 1) + b"\x03\x0b\0\x03" + up(0, 1) + b"\x0b\x06" +
+          b"\x09" + poll + b"\x0a\x08\x05" + poll)
+
+
+if __name__ == "__main__":
+    frames()
+    fdb()
+    session()
