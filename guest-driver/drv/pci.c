@@ -92,32 +92,48 @@ static unsigned int read_bar(struct gd_pci_dev *dev, unsigned int index)
 	return is_64 ? 2 : 1;
 }
 
-static void read_vendor_cap(struct gd_pci_dev *dev, unsigned int reg, uint32_t head)
+static int read_vendor_cap(struct gd_pci_dev *dev, unsigned int reg, uint32_t head)
 {
-	struct gd_virtio_cap *cap = &dev->caps[dev->num_caps];
+	struct gd_virtio_cap cap = {.cfg_type = (uint8_t)(head >> 24), .reg = (uint8_t)reg};
 	unsigned int len = head >> 16 & 0xff;
 	uint32_t v;
 
-	*cap = (struct gd_virtio_cap){.cfg_type = (uint8_t)(head >> 24), .reg = (uint8_t)reg};
 	/* Not used here: the access window, and the ISR, which MSI-X replaces. */
-	if (cap->cfg_type == VIRTIO_PCI_CAP_PCI_CFG || cap->cfg_type == VIRTIO_PCI_CAP_ISR_CFG ||
+	if (cap.cfg_type == VIRTIO_PCI_CAP_PCI_CFG || cap.cfg_type == VIRTIO_PCI_CAP_ISR_CFG ||
 	    len < sizeof(struct virtio_pci_cap) || dev->num_caps == GD_PCI_CAPS_MAX)
-		return;
+		return 0;
+	if (reg + len > PCI_CONFIG_SIZE)
+		return -EIO;
 	v = cfg_read(dev, reg + 4, 4);
-	cap->bar = (uint8_t)v;
-	cap->id = (uint8_t)(v >> 8);
-	cap->offset = cfg_read(dev, reg + 8, 4);
-	cap->length = cfg_read(dev, reg + 12, 4);
-	if (cap->cfg_type == VIRTIO_PCI_CAP_SHARED_MEMORY_CFG &&
+	cap.bar = (uint8_t)v;
+	cap.id = (uint8_t)(v >> 8);
+	cap.offset = cfg_read(dev, reg + 8, 4);
+	cap.length = cfg_read(dev, reg + 12, 4);
+	if (cap.cfg_type == VIRTIO_PCI_CAP_SHARED_MEMORY_CFG &&
 	    len >= sizeof(struct virtio_pci_cap64)) {
-		cap->offset |= (uint64_t)cfg_read(dev, reg + 16, 4) << 32;
-		cap->length |= (uint64_t)cfg_read(dev, reg + 20, 4) << 32;
-	} else if ((cap->cfg_type == VIRTIO_PCI_CAP_NOTIFY_CFG ||
-		    cap->cfg_type == VIRTIO_PCI_CAP_DOORBELL_CFG) &&
+		cap.offset |= (uint64_t)cfg_read(dev, reg + 16, 4) << 32;
+		cap.length |= (uint64_t)cfg_read(dev, reg + 20, 4) << 32;
+	} else if ((cap.cfg_type == VIRTIO_PCI_CAP_NOTIFY_CFG ||
+		    cap.cfg_type == VIRTIO_PCI_CAP_DOORBELL_CFG) &&
 		   len >= sizeof(struct virtio_pci_notify_cap)) {
-		cap->extra = cfg_read(dev, reg + 16, 4);
+		cap.extra = cfg_read(dev, reg + 16, 4);
 	}
-	dev->num_caps++;
+	dev->caps[dev->num_caps++] = cap;
+	return 0;
+}
+
+static int read_msix_cap(struct gd_pci_dev *dev, unsigned int reg, uint32_t head)
+{
+	uint32_t table;
+
+	if (reg + sizeof(struct pci_msix_cap) > PCI_CONFIG_SIZE)
+		return -EIO;
+	table = cfg_read(dev, reg + offsetof(struct pci_msix_cap, table), 4);
+	dev->msix_reg = (uint8_t)reg;
+	dev->msix_size = (uint16_t)((head >> 16 & PCI_MSIX_CONTROL_SIZE_MASK) + 1);
+	dev->msix_bar = table & PCI_MSIX_BIR_MASK;
+	dev->msix_offset = table & ~(uint32_t)PCI_MSIX_BIR_MASK;
+	return 0;
 }
 
 /* Walks the list; one that is longer than configuration space could hold loops. */
@@ -125,23 +141,19 @@ static int read_caps(struct gd_pci_dev *dev)
 {
 	unsigned int reg = cfg_read(dev, PCI_CAPABILITY_LIST, 1) & 0xfc;
 	unsigned int steps = 0;
-	uint32_t head, table;
+	uint32_t head;
+	int err = 0;
 
-	for (; reg; reg = head >> 8 & 0xfc) {
+	for (; reg && !err; reg = head >> 8 & 0xfc) {
 		if (reg < 0x40 || ++steps > (PCI_CONFIG_SIZE - 0x40) / 4)
 			return -EIO;
 		head = cfg_read(dev, reg, 4);
-		if ((head & 0xff) == PCI_CAP_ID_VENDOR) {
-			read_vendor_cap(dev, reg, head);
-		} else if ((head & 0xff) == PCI_CAP_ID_MSIX) {
-			table = cfg_read(dev, reg + 4, 4);
-			dev->msix_reg = (uint8_t)reg;
-			dev->msix_size = (uint16_t)((head >> 16 & PCI_MSIX_CONTROL_SIZE_MASK) + 1);
-			dev->msix_bar = table & PCI_MSIX_BIR_MASK;
-			dev->msix_offset = table & ~(uint32_t)PCI_MSIX_BIR_MASK;
-		}
+		if ((head & 0xff) == PCI_CAP_ID_VENDOR)
+			err = read_vendor_cap(dev, reg, head);
+		else if ((head & 0xff) == PCI_CAP_ID_MSIX)
+			err = read_msix_cap(dev, reg, head);
 	}
-	return 0;
+	return err;
 }
 
 int gd_pci_open(struct gd_pci_dev *dev, const struct gd_platform *p, unsigned int bdf)

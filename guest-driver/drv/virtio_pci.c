@@ -133,10 +133,12 @@ int gd_virtio_queue(struct gd_virtio *dev, struct gd_virtqueue *q, unsigned int 
 		return -ENODEV;
 	if (max > VRING_SIZE_MAX || (max & (max - 1)))
 		return -EIO;
-	if (size > max)
-		size = max;
+	/* For what was asked for, not for what this device has: memory is never freed, and the next
+	 * time may differ. */
 	if (!ring_memory(dev, q, size))
 		return -ENOMEM;
+	if (size > max)
+		size = max;
 	err = vq_drv_init(&q->vq, q->mem, size, dev->features & VIRTIO_FEATURE(F_EVENT_IDX));
 	if (err)
 		return err;

@@ -106,7 +106,8 @@ static int bind_kicks(struct gd_vvu *v, unsigned int num)
 	if (num > v->max_queues)
 		num = v->max_queues;
 	for (unsigned int i = 0; i < num; i++) {
-		/* Our device takes both fields at once, which saves an exit; others want field by field. */
+		/* Our device takes both fields at once, which saves an exit; others want field by
+		 * field. */
 		drv_write(v->dev.p, v->notifications, select, 4, VECTOR_WORK << 16 | i);
 		if (drv_read(v->dev.p, v->notifications, vector, 2) == VECTOR_WORK)
 			continue;
