@@ -13,6 +13,9 @@
 #include "vmm/hostlib/fds.h"
 #include "vmm/vvu_priv.h"
 
+/* No token: marks what a failed table has added. */
+#define NEW_REGION UINT32_MAX
+
 static int peer_error(const char **why, const char *text)
 {
 	*why = text;
@@ -60,69 +63,105 @@ static int add(struct vvu_dev *d, const struct vhost_user_region *r, int *fd, ui
 
 static uint32_t new_token(struct vvu_dev *d)
 {
-	if (++d->session.last_token == 0)
+	if (++d->session.last_token >= NEW_REGION)
 		d->session.last_token = 1;
 	return d->session.last_token;
 }
 
-/* Regions that stay are those that no request is to remove yet. */
-static void leave_all(struct vvu_shm *shm, uint32_t token)
+/* What an explicit-layout table changes, to be able to take it back. */
+struct table_change {
+	uint32_t token;
+	unsigned int before; /* regions that were there */
+	uint32_t leaving[VVU_REGIONS_MAX];
+};
+
+/* From here on the old regions leave with the answer, but for those that the table names again. */
+static void change_begin(struct vvu_dev *d, struct table_change *c)
 {
+	struct vvu_shm *shm = &d->shm;
+
+	c->token = new_token(d);
+	c->before = shm->num;
 	for (unsigned int i = 0; i < shm->num; i++) {
+		c->leaving[i] = shm->regions[i].leaving;
 		if (!shm->regions[i].leaving)
-			shm->regions[i].leaving = token;
+			shm->regions[i].leaving = c->token;
 	}
 }
 
-/* Takes back what a failed table has added, and lets the old ones stay. */
-static void undo(struct vvu_shm *shm, unsigned int added, uint32_t token)
+static void change_undo(struct vvu_dev *d, const struct table_change *c)
 {
-	for (unsigned int i = shm->num - added; i < shm->num; i++)
-		shm->regions[i].leaving = UINT32_MAX;
-	vvu_shm_remove_leaving(shm, UINT32_MAX);
-	for (unsigned int i = 0; i < shm->num; i++) {
-		if (shm->regions[i].leaving == token)
-			shm->regions[i].leaving = 0;
+	struct vvu_shm *shm = &d->shm;
+
+	for (unsigned int i = 0; i < shm->num; i++)
+		shm->regions[i].leaving = i < c->before ? c->leaving[i] : NEW_REGION;
+	vvu_shm_remove_leaving(shm, NEW_REGION);
+}
+
+/*
+ * One region of a table in the explicit layout. Front-ends send their table again whenever anything
+ * changes; a region that is there already stays where it is, so that nothing has to be mapped, and
+ * faulted in, a second time.
+ */
+static int place_region(struct vvu_dev *d, struct vhost_user_region *r, int *fd, const char **why)
+{
+	struct vvu_region *reg = vvu_shm_find(&d->shm, r, *fd);
+	int ret;
+
+	if (!reg) {
+		ret = add(d, r, fd, VVU_SHM_PLACE, why);
+		if (ret)
+			return ret;
+		reg = &d->shm.regions[d->shm.num - 1];
 	}
+	reg->leaving = 0;
+	r->mmap_offset = reg->offset;
+	return 0;
+}
+
+static int set_explicit(struct vvu_dev *d, struct wire_packet *p, uint32_t *token, const char **why)
+{
+	struct vhost_user_mem_table *table = &p->pkt.body.msg.payload.mem;
+	struct table_change change;
+	int ret = 0;
+
+	change_begin(d, &change);
+	for (unsigned int i = 0; !ret && i < table->num_regions; i++)
+		ret = place_region(d, &table->regions[i], &p->fds[i], why);
+	if (ret)
+		change_undo(d, &change);
+	*token = change.token;
+	return ret;
+}
+
+static int set_classic(struct vvu_dev *d, struct wire_packet *p, const char **why)
+{
+	struct vhost_user_mem_table *table = &p->pkt.body.msg.payload.mem;
+
+	vvu_shm_clear(&d->shm);
+	for (unsigned int i = 0; i < table->num_regions; i++) {
+		if (add(d, &table->regions[i], &p->fds[i], vvu_shm_classic_end(&d->shm), why))
+			return -EPROTO; /* whatever it was: the old table is gone already */
+	}
+	return 0;
 }
 
 static int set_table(struct vvu_dev *d, struct wire_packet *p, uint32_t *token, const char **why)
 {
-	struct vhost_user_mem_table *table = &p->pkt.body.msg.payload.mem;
-	bool explicit = vvu_explicit(d);
+	const struct vhost_user_mem_table *table = &p->pkt.body.msg.payload.mem;
 	struct vu_regions regions = d->session.regions;
 	enum vu_rule rule = vu_regions_set(&regions, table);
-	unsigned int i;
 	int ret = 0;
 
 	if (rule != VU_RULE_NONE)
 		return peer_error(why, vu_rule_text(rule));
-	for (i = 0; !ret && i < table->num_regions; i++)
+	for (unsigned int i = 0; !ret && i < table->num_regions; i++)
 		ret = check_fd(&table->regions[i], p->fds[i], why);
-	if (ret)
-		return ret;
-	if (explicit) {
-		*token = new_token(d);
-		leave_all(&d->shm, *token);
-	} else {
-		vvu_shm_clear(&d->shm);
-	}
-	for (i = 0; i < table->num_regions; i++) {
-		struct vhost_user_region *r = &table->regions[i];
-		uint64_t at = explicit ? VVU_SHM_PLACE : vvu_shm_classic_end(&d->shm);
-
-		ret = add(d, r, &p->fds[i], at, why);
-		if (ret)
-			break;
-		if (explicit)
-			r->mmap_offset = d->shm.regions[d->shm.num - 1].offset;
-	}
-	if (ret) {
-		undo(&d->shm, i, *token);
-		return explicit ? ret : -EPROTO; /* classic: the old table is gone already */
-	}
-	d->session.regions = regions;
-	return 0;
+	if (!ret)
+		ret = vvu_explicit(d) ? set_explicit(d, p, token, why) : set_classic(d, p, why);
+	if (!ret)
+		d->session.regions = regions;
+	return ret;
 }
 
 static int add_region(struct vvu_dev *d, struct wire_packet *p, const char **why)

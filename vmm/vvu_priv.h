@@ -170,6 +170,9 @@ void vvu_shm_move(struct vvu_shm *shm, uint64_t gpa);
  */
 #define VVU_SHM_PLACE UINT64_MAX
 int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, uint64_t at);
+/* The region that shows exactly this already: same addresses, size and offset of the same file.
+ * NULL: none. */
+struct vvu_region *vvu_shm_find(struct vvu_shm *shm, const struct vhost_user_region *r, int fd);
 /* Bytes that regions in their classic places take up to now. */
 uint64_t vvu_shm_classic_end(const struct vvu_shm *shm);
 /* Takes regions away: those that leave with token; all of them. */

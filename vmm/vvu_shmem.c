@@ -235,6 +235,24 @@ out_unmap:
 	return ret;
 }
 
+static bool same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return !fstat(a, &x) && !fstat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+struct vvu_region *vvu_shm_find(struct vvu_shm *shm, const struct vhost_user_region *r, int fd)
+{
+	for (unsigned int i = 0; i < shm->num; i++) {
+		struct vvu_region *reg = &shm->regions[i];
+
+		if (reg->fd >= 0 && !memcmp(&reg->r, r, sizeof(*r)) && same_file(reg->fd, fd))
+			return reg;
+	}
+	return NULL;
+}
+
 uint64_t vvu_shm_classic_end(const struct vvu_shm *shm)
 {
 	uint64_t end = 0;

@@ -99,6 +99,7 @@ static void test_replace(void **state)
 	struct world *w = *state;
 	struct world_region a = {0, 4 * MIB, 0, make_memory(4 * MIB, 1)};
 	struct world_region b = {0, 4 * MIB, 0, make_memory(4 * MIB, 2)};
+	struct world_region c = {0, 4 * MIB, 0, make_memory(4 * MIB, 3)};
 	unsigned int fds = fake_num_fds();
 	uint64_t old, new;
 
@@ -118,9 +119,9 @@ static void test_replace(void **state)
 	assert_int_equal(fake_num_fds(), fds + 1);
 	/* Two replacements on the way at once; each answer takes its own away. */
 	world_set_table(w, &a, 1);
-	world_set_table(w, &b, 1);
+	world_set_table(w, &c, 1);
 	old = expect_table(w, &a, 1).payload.mem.regions[0].mmap_offset;
-	expect_table(w, &b, 1);
+	expect_table(w, &c, 1);
 	assert_int_equal(fake_num_slots(&w->f), 1 + 3);
 	world_answer(w, VHOST_USER_SET_MEM_TABLE, 0);
 	assert_false(shown(w, new));
@@ -129,6 +130,53 @@ static void test_replace(void **state)
 	assert_int_equal(fake_num_slots(&w->f), 1 + 1);
 	close_regions(&a, 1);
 	close_regions(&b, 1);
+	close_regions(&c, 1);
+}
+
+/* A table that names a region again: it stays where it is, whatever else changes. */
+static void test_named_again(void **state)
+{
+	struct world *w = *state;
+	struct world_region r[] = {{0, 4 * MIB, 0, make_memory(4 * MIB, 1)},
+				   {4 * MIB, MIB, 0, make_memory(MIB, 2)}};
+	struct world_region moved = {8 * MIB, 4 * MIB, 0, r[0].fd};
+	uint64_t place;
+	unsigned int fds;
+
+	world_set_table(w, r, 1);
+	place = expect_table(w, r, 1).payload.mem.regions[0].mmap_offset;
+	world_answer(w, VHOST_USER_SET_MEM_TABLE, 0);
+	fds = fake_num_fds();
+	world_set_table(w, r, 2);
+	assert_int_equal(expect_table(w, r, 2).payload.mem.regions[0].mmap_offset, place);
+	assert_int_equal(fake_num_slots(&w->f), 1 + 2);
+	world_answer(w, VHOST_USER_SET_MEM_TABLE, 0);
+	assert_int_equal(seen(w, place), memory_word(0, 1));
+	assert_int_equal(fake_num_fds(), fds + 1);
+	/* Taken out and, before the driver has answered, put in again. */
+	world_set_table(w, &r[1], 1);
+	world_set_table(w, r, 2);
+	expect_table(w, &r[1], 1);
+	assert_int_equal(expect_table(w, r, 2).payload.mem.regions[0].mmap_offset, place);
+	world_answer(w, VHOST_USER_SET_MEM_TABLE, 0);
+	world_answer(w, VHOST_USER_SET_MEM_TABLE, 0);
+	assert_int_equal(seen(w, place), memory_word(0, 1));
+	assert_int_equal(fake_num_slots(&w->f), 1 + 2);
+	/* A table that fails changes nothing. */
+	w->f.fail_slot_add = 1;
+	world_set_table(w, (struct world_region[]){r[1], moved}, 2);
+	world_proxy_expect(w, LINK_RESULT);
+	assert_int_equal(fake_num_slots(&w->f), 1 + 2);
+	world_set_table(w, r, 2);
+	assert_int_equal(expect_table(w, r, 2).payload.mem.regions[0].mmap_offset, place);
+	world_answer(w, VHOST_USER_SET_MEM_TABLE, 0);
+	assert_int_equal(fake_num_slots(&w->f), 1 + 2);
+	/* The same file at another address is another region. */
+	world_set_table(w, &moved, 1);
+	assert_int_not_equal(expect_table(w, &moved, 1).payload.mem.regions[0].mmap_offset, place);
+	world_answer(w, VHOST_USER_SET_MEM_TABLE, 0);
+	assert_int_equal(fake_num_slots(&w->f), 1 + 1);
+	close_regions(r, 2);
 }
 
 static void test_answer_asked_for(void **state)
@@ -518,6 +566,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		EXPLICIT(test_explicit),
 		EXPLICIT(test_replace),
+		EXPLICIT(test_named_again),
 		EXPLICIT(test_answer_asked_for),
 		EXPLICIT(test_refused_by_driver),
 		EXPLICIT(test_not_answered),
