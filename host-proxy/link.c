@@ -217,7 +217,7 @@ static bool check_hello(struct link *l, const struct wire_packet *in, char *why,
 	}
 	snprintf(l->who, sizeof(l->who), "%s", hello->who);
 	if (hello->version != LINK_VERSION) {
-		snprintf(why, bytes, "link version %u, this proxy speaks %u", hello->version,
+		snprintf(why, bytes, "link version %u, this proxy speaks %d", hello->version,
 			 LINK_VERSION);
 		return false;
 	}

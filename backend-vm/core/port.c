@@ -326,7 +326,7 @@ void port_init(struct port *port, const struct port_conf *conf)
 {
 	unsigned int n = 0;
 
-	for (; conf->name[n] && n < BE_PORT_NAME_MAX; n++)
+	for (; n < BE_PORT_NAME_MAX && conf->name[n]; n++)
 		port->name[n] = conf->name[n];
 	port->name[n] = '\0';
 	port->index = conf->index;

@@ -43,7 +43,8 @@ static void forget_ring(struct vq_dev *vq)
 	vq->avail = NULL;
 	vq->used = NULL;
 	vq->running = false;
-	vq->avail_seen = vq->last_avail; /* sends vq_dev_get() to vq_dev_avail(), which looks at running */
+	/* Sends vq_dev_get() to vq_dev_avail(), which looks at running and broken. */
+	vq->avail_seen = vq->last_avail;
 }
 
 void vq_dev_break(struct vq_dev *vq, enum vq_broken why)
@@ -126,10 +127,15 @@ static void move_avail_event(struct vq_dev *vq)
 	vq_store16(avail_event(vq), (uint16_t)(vq->last_avail - 1));
 }
 
+/* Chains taken and not put: what the driver can't offer again. */
+static inline uint16_t held(const struct vq_dev *vq)
+{
+	return (uint16_t)(vq->last_avail - vq->used_next - vq->skew);
+}
+
 int vq_dev_avail(struct vq_dev *vq)
 {
 	uint16_t idx;
-	uint16_t held;
 	uint16_t num;
 
 	if (vq_unlikely(vq->broken || !vq->running))
@@ -141,8 +147,7 @@ int vq_dev_avail(struct vq_dev *vq)
 		return 0;
 	}
 	/* A driver has at most size chains outstanding; without this a device model's tables of them could run over. */
-	held = (uint16_t)(vq->last_avail - vq->used_next - vq->skew);
-	if (vq_unlikely((uint32_t)num + held > vq->size)) {
+	if (vq_unlikely((uint32_t)num + held(vq) > vq->size)) {
 		vq_dev_break(vq, VQ_BROKEN_AVAIL_IDX);
 		return -EPROTO;
 	}

@@ -140,7 +140,7 @@ static void table_desc(struct ring_memory *m, uint64_t addr, struct vring_desc d
 static void indirect_tables(void **state)
 {
 	struct ring_memory *m = rm_new(8);
-	uint64_t table = RM_HIGH - 24; /* unaligned boundary: the second entry lies in both regions */
+	uint64_t table = RM_HIGH - 24; /* the second entry lies in both regions */
 
 	table_desc(m, table, (struct vring_desc){ RM_BUF, 12, NEXT, 2 });
 	table_desc(m, table + 16, (struct vring_desc){ RM_FAR, 300, WRITE, 0 });
@@ -495,7 +495,7 @@ static void calls_by_event(void **state)
 	rm_desc(m, 0, RM_BUF, 1, 0, 0);
 	*rm_used_event(m) = 5;
 	publish(m, 1);
-	assert_true(vq_dev_call_needed(&m->vq)); /* the first decision after a start is always yes */
+	assert_true(vq_dev_call_needed(&m->vq)); /* as always after a start */
 	publish(m, 4);
 	assert_false(vq_dev_call_needed(&m->vq)); /* 5 published: event 5 is the sixth */
 	publish(m, 1);
@@ -567,7 +567,7 @@ static void names(void **state)
 	for (int i = 0; i < VQ_BROKEN_COUNT; i++)
 		assert_non_null(vq_broken_name((enum vq_broken)i));
 	assert_string_equal(vq_broken_name((enum vq_broken)VQ_BROKEN_COUNT), "unknown reason");
-	assert_string_equal(vq_broken_name((enum vq_broken)-1), "unknown reason");
+	assert_string_equal(vq_broken_name((enum vq_broken)UINT32_MAX), "unknown reason");
 }
 
 int main(void)

@@ -108,7 +108,8 @@ int fd_eventfd_id(int fd, uint64_t *id)
 
 bool fd_same_eventfd(int a, int b)
 {
-	uint64_t ida, idb;
+	uint64_t ida = 0;
+	uint64_t idb = 0;
 
 	if (fd_eventfd_id(a, &ida) < 0 || fd_eventfd_id(b, &idb) < 0)
 		return false;

@@ -90,8 +90,8 @@ struct vq_dev {
 	uint16_t used_next;    /* where the next vq_dev_put() goes; published up to used_idx */
 	uint16_t used_idx;     /* published */
 	uint16_t used_called;  /* used idx at the last decision to call */
-	uint16_t skew;	       /* last_avail - used idx at the start; chains held = last_avail - used_next - skew */
-	uint16_t kick_moved;   /* last_avail when avail_event was last moved out of the driver's way */
+	uint16_t skew;	       /* last_avail - used idx at the start; see held() */
+	uint16_t kick_moved;   /* last_avail when avail_event was last moved along */
 	bool called_valid;     /* used_called means something: a decision was made since the start */
 	bool event_idx;
 	bool indirect;
