@@ -20,7 +20,7 @@
 static void reply_to_back_end(struct session *s, uint32_t seq, uint32_t request, uint64_t value)
 {
 	struct link_packet pkt = {
-		.hdr = {.kind = LINK_FRONTEND, .seq = seq, .session = s->id},
+		.hdr = { .kind = LINK_FRONTEND, .seq = seq, .session = s->id },
 	};
 
 	vu_make_u64_reply(&pkt.body.msg, request, value);
@@ -183,7 +183,7 @@ void channel_request(struct session *s, uint32_t seq, const struct vhost_user_ms
 	out->hdr.flags = VHOST_USER_VERSION | (expects ? VHOST_USER_NEED_REPLY_MASK : 0);
 	if (expects)
 		s->back_pending[s->num_back_pending++] =
-			(struct session_back_pending){.request = request, .seq = seq};
+			(struct session_back_pending){ .request = request, .seq = seq };
 	s->port->count.to_front_end++;
 	s->port->count.back_requests[request]++;
 	flush(s);

@@ -43,14 +43,14 @@ enum {
 };
 
 static const struct option options[] = {
-	{"link", required_argument, NULL, OPT_LINK},
-	{"link-uid", required_argument, NULL, OPT_LINK_UID},
-	{"port", required_argument, NULL, OPT_PORT},
-	{"control", required_argument, NULL, OPT_CONTROL},
-	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
-	{"help", no_argument, NULL, OPT_HELP},
-	{"version", no_argument, NULL, OPT_VERSION},
-	{NULL, 0, NULL, 0},
+	{ "link", required_argument, NULL, OPT_LINK },
+	{ "link-uid", required_argument, NULL, OPT_LINK_UID },
+	{ "port", required_argument, NULL, OPT_PORT },
+	{ "control", required_argument, NULL, OPT_CONTROL },
+	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ NULL, 0, NULL, 0 },
 };
 
 static char *copy(const char *text)
@@ -110,7 +110,7 @@ static void add_port(struct proxy_conf *conf, const char *spec)
 	if (!conf->ports)
 		die("out of memory");
 	port = &conf->ports[conf->num_ports++];
-	*port = (struct port_conf){.hold_s = CONF_HOLD_S};
+	*port = (struct port_conf){ .hold_s = CONF_HOLD_S };
 	if (prog_each_option(spec, port_option, port) < 0)
 		die_usage("--port: too long");
 }
@@ -174,7 +174,7 @@ static void apply(struct proxy_conf *conf, int option, const char *value)
 
 void conf_parse(struct proxy_conf *conf, int argc, char **argv)
 {
-	*conf = (struct proxy_conf){0};
+	*conf = (struct proxy_conf){ 0 };
 	opterr = 0; /* one line, in our own form */
 	for (;;) {
 		int option = getopt_long(argc, argv, ":", options, NULL);
@@ -203,5 +203,5 @@ void conf_free(struct proxy_conf *conf)
 	free(conf->ports);
 	free(conf->link);
 	free(conf->control);
-	*conf = (struct proxy_conf){0};
+	*conf = (struct proxy_conf){ 0 };
 }

@@ -66,8 +66,8 @@ static void on_accept(evutil_socket_t sock, short what, void *arg)
 
 static void port_retry(struct port *port)
 {
-	struct timeval delay = {.tv_sec = port->retry_ms / 1000,
-				.tv_usec = (port->retry_ms % 1000) * 1000};
+	struct timeval delay = { .tv_sec = port->retry_ms / 1000,
+				 .tv_usec = (port->retry_ms % 1000) * 1000 };
 
 	port->retry_ms *= 2;
 	if (port->retry_ms > PORT_RETRY_MAX_MS)
@@ -102,7 +102,7 @@ int port_open(struct port *port, struct proxy *p, const struct port_conf *conf)
 {
 	mode_t mask;
 
-	*port = (struct port){.proxy = p, .conf = conf, .listener = {.sock = -1}};
+	*port = (struct port){ .proxy = p, .conf = conf, .listener = { .sock = -1 } };
 	port->retry_ms = PORT_RETRY_MIN_MS;
 	snprintf(port->who, sizeof(port->who), "port %s", conf->name);
 	evtimer_assign(&port->retry_ev, p->base, on_retry, port);

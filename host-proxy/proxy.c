@@ -51,7 +51,7 @@ int listener_open(struct listener *l, struct event_base *base, const char *path,
 
 void listener_pause(struct listener *l)
 {
-	static const struct timeval pause = {.tv_usec = LISTENER_PAUSE_US};
+	static const struct timeval pause = { .tv_usec = LISTENER_PAUSE_US };
 
 	event_del(&l->accept_ev);
 	event_add(&l->resume_ev, &pause);
@@ -133,7 +133,7 @@ int proxy_open(struct proxy *p, struct event_base *base, const struct proxy_conf
 {
 	int ret;
 
-	*p = (struct proxy){.base = base, .conf = conf, .links = {.sock = -1}};
+	*p = (struct proxy){ .base = base, .conf = conf, .links = { .sock = -1 } };
 	LIST_INIT(&p->new_links);
 	LIST_INIT(&p->dead_links);
 	LIST_INIT(&p->dead_sessions);

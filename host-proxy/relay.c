@@ -302,7 +302,7 @@ static uint32_t reply_detail(const struct vhost_user_msg *msg)
 void relay_front_end(struct session *s, struct wire_msg *in)
 {
 	const struct vu_msg_info *info = vu_frontend_info(in->msg.hdr.request);
-	struct passage p = {.pkt.hdr = {.kind = LINK_FRONTEND, .session = s->id}};
+	struct passage p = { .pkt.hdr = { .kind = LINK_FRONTEND, .session = s->id } };
 	struct vu_regions before = s->regions;
 	enum vu_rule rule = check(s, info, in);
 

@@ -16,7 +16,7 @@
  * Virtio features that the chain cannot carry: the log of dirty pages, and ring addresses that an
  * IOMMU of the front-end's guest translates.
  */
-#define RELAY_FEATURES_CLEARED \
+#define RELAY_FEATURES_CLEARED                                                                     \
 	(BIT_ULL(VHOST_F_LOG_ALL_BIT) | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM_BIT))
 
 /* What the chain behind a session can carry. */

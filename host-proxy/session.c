@@ -19,7 +19,7 @@
  * A front-end that waits for an answer may have stopped its whole guest (QEMU does). A back-end
  * that is alive but silent for so long is as good as dead.
  */
-static const struct timeval answer_time = {.tv_sec = 30};
+static const struct timeval answer_time = { .tv_sec = 30 };
 
 static const char *const state_names[] = {
 	[SESSION_HELD] = "held",
@@ -59,7 +59,8 @@ static void close_fds(struct session *s)
 void session_end(struct session *s, enum session_end_by by, bool tell_link, const char *fmt, ...)
 {
 	static const char *const names[] = {
-		[BY_FRONT_END] = "front-end", [BY_BACK_END] = "back-end", [BY_PROXY] = "proxy"};
+		[BY_FRONT_END] = "front-end", [BY_BACK_END] = "back-end", [BY_PROXY] = "proxy"
+	};
 	struct port *port = s->port;
 	bool was_up = s->state == SESSION_UP;
 	char reason[LINK_REASON_MAX - 32];
@@ -174,7 +175,7 @@ static void on_session_event(evutil_socket_t sock, short what, void *arg)
 struct session *session_new(struct port *port, int sock)
 {
 	struct session *s = calloc(1, sizeof(*s));
-	struct timeval hold = {.tv_sec = port->conf->hold_s};
+	struct timeval hold = { .tv_sec = port->conf->hold_s };
 
 	if (!s) {
 		fd_close(&sock);

@@ -127,13 +127,13 @@ static struct json_object *messages_json(const struct port_counters *c)
 	struct json_object *back_requests = json_object_new_object();
 	struct json_object *back_replies = json_object_new_object();
 
-#define X(name, id, ...)                             \
-	add_count(requests, #name, c->requests[id]); \
+#define X(name, id, ...)                                                                           \
+	add_count(requests, #name, c->requests[id]);                                               \
 	add_count(replies, #name, c->replies[id]);
 	VHOST_USER_FRONTEND_MESSAGES(X)
 #undef X
-#define X(name, id, ...)                                       \
-	add_count(back_requests, #name, c->back_requests[id]); \
+#define X(name, id, ...)                                                                           \
+	add_count(back_requests, #name, c->back_requests[id]);                                     \
 	add_count(back_replies, #name, c->back_replies[id]);
 	VHOST_USER_BACKEND_MESSAGES(X)
 #undef X

@@ -70,7 +70,7 @@ static inline int watch_set(struct watch *w, bool read, bool write)
 /* True when the peer of fd has gone. */
 static inline bool watch_hung_up(int fd)
 {
-	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
 
 	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }

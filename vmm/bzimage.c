@@ -129,7 +129,7 @@ static void fill_page_tables(struct linux_info *info, uint64_t at)
 
 static void add_e820(uint8_t *zero_page, uint64_t addr, uint64_t size, uint32_t type)
 {
-	struct e820_entry e = {addr, size, type};
+	struct e820_entry e = { addr, size, type };
 	uint8_t n = zero_page[ZP_E820_ENTRIES];
 
 	memcpy(zero_page + ZP_E820_TABLE + n * sizeof(e), &e, sizeof(e));

@@ -56,19 +56,19 @@ enum option_id {
 };
 
 static const struct option options[] = {
-	{"kernel", required_argument, NULL, OPT_KERNEL},
-	{"initrd", required_argument, NULL, OPT_INITRD},
-	{"cmdline", required_argument, NULL, OPT_CMDLINE},
-	{"memory", required_argument, NULL, OPT_MEMORY},
-	{"cpus", required_argument, NULL, OPT_CPUS},
-	{"vvu", required_argument, NULL, OPT_VVU},
-	{"serial", required_argument, NULL, OPT_SERIAL},
-	{"control", required_argument, NULL, OPT_CONTROL},
-	{"pid-file", required_argument, NULL, OPT_PID_FILE},
-	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
-	{"help", no_argument, NULL, OPT_HELP},
-	{"version", no_argument, NULL, OPT_VERSION},
-	{NULL, 0, NULL, 0},
+	{ "kernel", required_argument, NULL, OPT_KERNEL },
+	{ "initrd", required_argument, NULL, OPT_INITRD },
+	{ "cmdline", required_argument, NULL, OPT_CMDLINE },
+	{ "memory", required_argument, NULL, OPT_MEMORY },
+	{ "cpus", required_argument, NULL, OPT_CPUS },
+	{ "vvu", required_argument, NULL, OPT_VVU },
+	{ "serial", required_argument, NULL, OPT_SERIAL },
+	{ "control", required_argument, NULL, OPT_CONTROL },
+	{ "pid-file", required_argument, NULL, OPT_PID_FILE },
+	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ NULL, 0, NULL, 0 },
 };
 
 /* Where the parser is, and the error it leaves. */
@@ -192,7 +192,7 @@ static int add_vvu(struct parse *p, const char *list)
 		return bad(p, "--vvu: out of memory");
 	conf->vvu = more;
 	p->vvu = &more[conf->num_vvu++];
-	*p->vvu = (struct conf_vvu){.queues = VVU_MAX_VHOST_QUEUES, .virtio_id = VIRTIO_ID_DEF};
+	*p->vvu = (struct conf_vvu){ .queues = VVU_MAX_VHOST_QUEUES, .virtio_id = VIRTIO_ID_DEF };
 
 	p->error[0] = '\0';
 	ret = prog_each_option(list, set_vvu_key, p);
@@ -296,10 +296,10 @@ static int parse_one(struct parse *p, int opt, const char *name)
 enum conf_result conf_parse(struct vmm_conf *conf, int argc, char *const argv[], char *error,
 			    size_t error_size)
 {
-	struct parse p = {.conf = conf, .error = error, .error_size = error_size};
+	struct parse p = { .conf = conf, .error = error, .error_size = error_size };
 	int opt, index = 0;
 
-	*conf = (struct vmm_conf){.memory = MEMORY_DEFAULT, .cpus = 1, .cmdline = strdup("")};
+	*conf = (struct vmm_conf){ .memory = MEMORY_DEFAULT, .cpus = 1, .cmdline = strdup("") };
 	opterr = 0;
 	optind = 0; /* 0, not 1: start afresh, so that tests can parse many times */
 	while ((opt = getopt_long(argc, argv, "+:", options, &index)) != -1) {
@@ -346,5 +346,5 @@ void conf_free(struct vmm_conf *conf)
 	free(conf->pid_file);
 	free(conf->control);
 	free(conf->log_level);
-	*conf = (struct vmm_conf){0};
+	*conf = (struct vmm_conf){ 0 };
 }

@@ -75,9 +75,9 @@ static void build_hypervisor(struct kvm_cpuid2 *c, const struct cpuid_conf *conf
 	memcpy(&signature.ecx, "vuVv", 4);
 	memcpy(&signature.edx, "u\0\0\0", 4);
 	add(c, &signature);
-	add(c, &(struct kvm_cpuid_entry2){.function = MACHINE_CPUID_TSC_KHZ_LEAF,
-					  .eax = conf->tsc_khz,
-					  .ebx = APIC_BUS_KHZ});
+	add(c, &(struct kvm_cpuid_entry2){ .function = MACHINE_CPUID_TSC_KHZ_LEAF,
+					   .eax = conf->tsc_khz,
+					   .ebx = APIC_BUS_KHZ });
 }
 
 /* Smallest n with 2^n >= cpus. */
@@ -115,16 +115,16 @@ static void build_topology(struct kvm_cpuid2 *c, const struct cpuid_conf *conf)
 	/* Extended topology: no SMT, all cores in one package. */
 	remove_leaf(c, 0x1f);
 	remove_leaf(c, 0xb);
-	add(c, &(struct kvm_cpuid_entry2){.function = 0xb,
-					  .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
-					  .ebx = 1,
-					  .ecx = 1 << 8});
-	add(c, &(struct kvm_cpuid_entry2){.function = 0xb,
-					  .index = 1,
-					  .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
-					  .eax = apic_id_bits(conf->cpus),
-					  .ebx = conf->cpus,
-					  .ecx = 2 << 8 | 1});
+	add(c, &(struct kvm_cpuid_entry2){ .function = 0xb,
+					   .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+					   .ebx = 1,
+					   .ecx = 1 << 8 });
+	add(c, &(struct kvm_cpuid_entry2){ .function = 0xb,
+					   .index = 1,
+					   .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+					   .eax = apic_id_bits(conf->cpus),
+					   .ebx = conf->cpus,
+					   .ecx = 2 << 8 | 1 });
 	e = find(c, 0x80000008, 0);
 	if (e) /* AMD: cores less one, and the bits of the APIC ID that number them */
 		e->ecx = (e->ecx & ~0xf0ffu) | (conf->cpus - 1) | apic_id_bits(conf->cpus) << 12;

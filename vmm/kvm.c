@@ -28,9 +28,9 @@ struct capability {
 	const char *why;
 };
 
-#define CAP(name, why)           \
-	{                        \
-		name, #name, why \
+#define CAP(name, why)                                                                             \
+	{                                                                                          \
+		name, #name, why                                                                   \
 	}
 static const struct capability needed[] = {
 	CAP(KVM_CAP_IRQCHIP, "interrupts are delivered without leaving the kernel"),
@@ -102,8 +102,8 @@ static void check_capabilities(struct kvm *kvm)
  */
 static void disable_zap_all(const struct kvm *kvm)
 {
-	struct kvm_enable_cap cap = {.cap = KVM_CAP_DISABLE_QUIRKS2,
-				     .args = {KVM_X86_QUIRK_SLOT_ZAP_ALL}};
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_DISABLE_QUIRKS2,
+				      .args = { KVM_X86_QUIRK_SLOT_ZAP_ALL } };
 
 	if (!(check(kvm, KVM_CAP_DISABLE_QUIRKS2) & KVM_X86_QUIRK_SLOT_ZAP_ALL) ||
 	    ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &cap) < 0)
@@ -113,7 +113,7 @@ static void disable_zap_all(const struct kvm *kvm)
 
 static void create_irqchip(struct kvm *kvm)
 {
-	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 	uint64_t identity = IDENTITY_MAP_GPA;
 
 	if (ioctl(kvm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
@@ -157,7 +157,7 @@ void kvm_open(struct kvm *kvm)
 {
 	int bytes;
 
-	*kvm = (struct kvm){.dev_fd = -1, .vm_fd = -1};
+	*kvm = (struct kvm){ .dev_fd = -1, .vm_fd = -1 };
 	open_device(kvm);
 	do {
 		kvm->vm_fd = ioctl(kvm->dev_fd, KVM_CREATE_VM, 0);

@@ -26,7 +26,7 @@ static void add_isa_route(struct kvm_irq_routing *r, unsigned int gsi, unsigned 
 	r->entries[r->nr++] = (struct kvm_irq_routing_entry){
 		.gsi = gsi,
 		.type = KVM_IRQ_ROUTING_IRQCHIP,
-		.u.irqchip = {.irqchip = chip, .pin = pin},
+		.u.irqchip = { .irqchip = chip, .pin = pin },
 	};
 }
 
@@ -83,7 +83,7 @@ int kvm_slot_add(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host)
 
 void kvm_slot_del(struct kvm *kvm, int slot)
 {
-	struct kvm_userspace_memory_region region = {.slot = (unsigned int)slot};
+	struct kvm_userspace_memory_region region = { .slot = (unsigned int)slot };
 
 	if (slot < 0 || (unsigned int)slot >= kvm->max_slots)
 		return;
@@ -96,8 +96,8 @@ void kvm_slot_del(struct kvm *kvm, int slot)
 
 int kvm_ioeventfd(struct kvm *kvm, uint64_t gpa, int fd, bool add)
 {
-	static const unsigned int lengths[] = {1, 2, 4, 8};
-	struct kvm_ioeventfd io = {.addr = gpa, .fd = fd};
+	static const unsigned int lengths[] = { 1, 2, 4, 8 };
+	struct kvm_ioeventfd io = { .addr = gpa, .fd = fd };
 	int ret;
 
 	/* The bus is told by the address: I/O ports end at 64 Ki, below any device memory. */
@@ -148,7 +148,7 @@ int kvm_route_add(struct kvm *kvm, uint64_t addr, uint32_t data)
 	if (gsi >= kvm->max_routes || r->nr >= kvm->max_routes)
 		return -ENOSPC;
 	e = &r->entries[r->nr];
-	*e = (struct kvm_irq_routing_entry){.gsi = gsi, .type = KVM_IRQ_ROUTING_MSI};
+	*e = (struct kvm_irq_routing_entry){ .gsi = gsi, .type = KVM_IRQ_ROUTING_MSI };
 	set_msi(e, addr, data);
 	r->nr++;
 	ret = send_routes(kvm);
@@ -231,7 +231,7 @@ void kvm_msi_send(struct kvm *kvm, uint64_t addr, uint32_t data)
 
 void kvm_irq_line(struct kvm *kvm, unsigned int irq, int level)
 {
-	struct kvm_irq_level line = {.irq = irq, .level = (unsigned int)level};
+	struct kvm_irq_level line = { .irq = irq, .level = (unsigned int)level };
 
 	if (ioctl(kvm->vm_fd, KVM_IRQ_LINE, &line) < 0)
 		log_peer(LOG_L_WARN, "kvm", "interrupt line %u: %m", irq);

@@ -43,7 +43,7 @@ int kvm_stats_init(struct kvm_stats *stats, int fd)
 	uint8_t *table;
 	int ret;
 
-	*stats = (struct kvm_stats){.fd = fd};
+	*stats = (struct kvm_stats){ .fd = fd };
 	ret = read_at(fd, &h, sizeof(h), 0);
 	if (ret)
 		return ret;

@@ -38,7 +38,7 @@ int machine_add_device(struct machine *m, const char *name, const struct machine
 	if (!more)
 		return -ENOMEM;
 	m->devices = more;
-	more[m->num_devices++] = (struct machine_device){.name = name, .ops = ops, .dev = dev};
+	more[m->num_devices++] = (struct machine_device){ .name = name, .ops = ops, .dev = dev };
 	return 0;
 }
 

@@ -21,8 +21,9 @@ struct json_object;
 
 struct machine_ops {
 	/*
-	 * Shows [host, host + size) to the guest at gpa (all 4096-aligned). Returns the slot's number, or -errno. The caller keeps the
-	 * host range mapped (it may replace pages under it with MAP_FIXED) until slot_del, and unmaps it itself.
+	 * Shows [host, host + size) to the guest at gpa (all 4096-aligned). Returns the slot's number, or
+	 * -errno. The caller keeps the host range mapped (it may replace pages under it with MAP_FIXED) until
+	 * slot_del, and unmaps it itself.
 	 */
 	int (*slot_add)(void *ctx, uint64_t gpa, uint64_t size, void *host);
 	void (*slot_del)(void *ctx, int slot);
@@ -54,8 +55,8 @@ struct machine_ops {
 	void (*reboot)(void *ctx);
 
 	/*
-	 * Makes every vCPU leave KVM_RUN soon and go on: some KVMs retry a fault on vanished memory for ever, until a signal
-	 * arrives, so whoever replaced the pages calls this.
+	 * Makes every vCPU leave KVM_RUN soon and go on: some KVMs retry a fault on vanished memory for ever,
+	 * until a signal arrives, so whoever replaced the pages calls this.
 	 */
 	void (*kick_vcpus)(void *ctx);
 };
@@ -65,8 +66,8 @@ struct machine_device_ops {
 	/* The guest is being restarted: back to power-on state. The vCPUs are stopped. */
 	void (*reset)(void *dev);
 	/*
-	 * KVM_RUN failed with EFAULT: memory shown to the guest is gone. Puts zero pages where the device's own memory is
-	 * damaged; true when it did, so that the vCPU can go on.
+	 * KVM_RUN failed with EFAULT: memory shown to the guest is gone. Puts zero pages where the device's own
+	 * memory is damaged; true when it did, so that the vCPU can go on.
 	 */
 	bool (*memory_fault)(void *dev);
 	/* Adds to the device's object in the control socket's status reply. */

@@ -39,7 +39,7 @@ int mem_create(struct mem *mem, uint64_t size, struct memmap *map, const char **
 {
 	int ret;
 
-	*mem = (struct mem){.fd = -1, .size = size};
+	*mem = (struct mem){ .fd = -1, .size = size };
 	mem->low = size < MACHINE_MMIO32_BASE ? size : MACHINE_MMIO32_BASE;
 	mem->high = size - mem->low;
 

@@ -107,7 +107,7 @@ static void put(struct writer *w, const void *entry, size_t len)
 
 static void put_interrupts(struct writer *w, uint8_t ioapic)
 {
-	struct mp_interrupt e = {.type = MP_IO_INT, .dst_apic = ioapic};
+	struct mp_interrupt e = { .type = MP_IO_INT, .dst_apic = ioapic };
 
 	for (uint8_t irq = 0; irq < ISA_IRQS; irq++) {
 		if (irq == 2)
@@ -116,7 +116,7 @@ static void put_interrupts(struct writer *w, uint8_t ioapic)
 		e.dst_pin = irq ? irq : 2; /* as kvm_ops.c routes it */
 		put(w, &e, sizeof(e));
 	}
-	e = (struct mp_interrupt){.type = MP_LOCAL_INT, .int_type = MP_EXTINT, .dst_apic = 0xff};
+	e = (struct mp_interrupt){ .type = MP_LOCAL_INT, .int_type = MP_EXTINT, .dst_apic = 0xff };
 	put(w, &e, sizeof(e));
 	e.int_type = MP_NMI;
 	e.dst_pin = 1;
@@ -134,38 +134,38 @@ int loader_mptable(struct memmap *ram, unsigned int cpus)
 	if (!fp)
 		return -EFAULT;
 	table = (struct mp_table *)(void *)(fp + 1);
-	w = (struct writer){.at = (uint8_t *)(table + 1)};
+	w = (struct writer){ .at = (uint8_t *)(table + 1) };
 	for (unsigned int i = 0; i < cpus; i++) {
-		struct mp_processor cpu = {.type = MP_PROCESSOR,
-					   .apic_id = (uint8_t)i,
-					   .apic_version = APIC_VERSION,
-					   .flags = i ? 1 : 3 /* enabled, boot processor */};
+		struct mp_processor cpu = { .type = MP_PROCESSOR,
+					    .apic_id = (uint8_t)i,
+					    .apic_version = APIC_VERSION,
+					    .flags = i ? 1 : 3 /* enabled, boot processor */ };
 
 		put(&w, &cpu, sizeof(cpu));
 	}
-	put(&w, &(struct mp_bus){.type = MP_BUS, .name = {'I', 'S', 'A', ' ', ' ', ' '}},
+	put(&w, &(struct mp_bus){ .type = MP_BUS, .name = { 'I', 'S', 'A', ' ', ' ', ' ' } },
 	    sizeof(struct mp_bus));
 	put(&w,
-	    &(struct mp_ioapic){.type = MP_IOAPIC,
-				.id = (uint8_t)cpus,
-				.version = IOAPIC_VERSION,
-				.flags = 1,
-				.addr = IOAPIC_GPA},
+	    &(struct mp_ioapic){ .type = MP_IOAPIC,
+				 .id = (uint8_t)cpus,
+				 .version = IOAPIC_VERSION,
+				 .flags = 1,
+				 .addr = IOAPIC_GPA },
 	    sizeof(struct mp_ioapic));
 	put_interrupts(&w, (uint8_t)cpus);
 
 	*table = (struct mp_table){
-		.signature = {'P', 'C', 'M', 'P'},
+		.signature = { 'P', 'C', 'M', 'P' },
 		.length = (le16)(w.at - (uint8_t *)table),
 		.revision = 4,
-		.oem = {'V', 'V', 'U', ' ', ' ', ' ', ' ', ' '},
-		.product = {'V', 'V', 'U', '-', 'V', 'M', 'M', ' ', ' ', ' ', ' ', ' '},
+		.oem = { 'V', 'V', 'U', ' ', ' ', ' ', ' ', ' ' },
+		.product = { 'V', 'V', 'U', '-', 'V', 'M', 'M', ' ', ' ', ' ', ' ', ' ' },
 		.entries = (le16)w.entries,
 		.lapic = LAPIC_GPA,
 	};
 	table->checksum = checksum(table, table->length);
 	*fp = (struct mp_floating){
-		.signature = {'_', 'M', 'P', '_'},
+		.signature = { '_', 'M', 'P', '_' },
 		.table = (le32)(MP_GPA + sizeof(*fp)),
 		.length = 1,
 		.revision = 4,

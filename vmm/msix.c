@@ -101,8 +101,8 @@ static int route_update(struct msix *msix, struct msix_vector *v)
 }
 
 /*
- * Takes the eventfd's count, if there is one. Never blocks, whatever the peer made of the file's flags (kernels before 5.8
- * refuse; the count then stays, as it would without this).
+ * Takes the eventfd's count, if there is one. Never blocks, whatever the peer made of the file's flags (kernels
+ * before 5.8 refuse; the count then stays, as it would without this).
  */
 static bool take_count(int fd)
 {
@@ -113,8 +113,8 @@ static bool take_count(int fd)
 }
 
 /*
- * KVM raises the interrupt for a count that is there already, but leaves it there: it would be raised again at each unmasking, and
- * show as pending. So the count is taken first, and the message sent for it.
+ * KVM raises the interrupt for a count that is there already, but leaves it there: it would be raised again at
+ * each unmasking, and show as pending. So the count is taken first, and the message sent for it.
  */
 static int irq_attach(struct msix *msix, struct msix_vector *v, struct msix_irq *irq)
 {
@@ -232,7 +232,7 @@ void msix_config_written(struct msix *msix, unsigned int reg, unsigned int size)
 
 static bool fd_readable(int fd)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 
 	return poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
 }

@@ -164,7 +164,7 @@ static void bar_bus_write(void *dev, uint64_t offset, unsigned int size, uint64_
 	bar->fn->ops->bar_write(bar->fn, bar->index, offset, size, value);
 }
 
-static const struct bus_ops bar_bus_ops = {bar_bus_read, bar_bus_write};
+static const struct bus_ops bar_bus_ops = { bar_bus_read, bar_bus_write };
 
 static void bar_unmap(struct pci_bar *bar)
 {
@@ -183,7 +183,8 @@ static void bar_map(struct pci_bar *bar, uint64_t gpa)
 {
 	struct pci_fn *fn = bar->fn;
 	struct bus_range range = {
-		.base = gpa, .size = bar->size, .ops = &bar_bus_ops, .dev = bar, .name = fn->name};
+		.base = gpa, .size = bar->size, .ops = &bar_bus_ops, .dev = bar, .name = fn->name
+	};
 
 	if (!bar->window) {
 		int ret = bus_add(&fn->host->machine->mmio, &range);
@@ -293,7 +294,7 @@ static void ports_write(void *dev, uint64_t offset, unsigned int size, uint64_t 
 		fn_write(fn, reg, size, (uint32_t)value);
 }
 
-static const struct bus_ops ports_ops = {ports_read, ports_write};
+static const struct bus_ops ports_ops = { ports_read, ports_write };
 
 static void bar_assign(struct pci_bar *bar, uint64_t gpa)
 {
@@ -334,20 +335,20 @@ static void host_reset(void *dev)
 	}
 }
 
-static const struct machine_device_ops host_device_ops = {.reset = host_reset};
+static const struct machine_device_ops host_device_ops = { .reset = host_reset };
 
 struct pci_host *pci_host_new(struct machine *machine)
 {
-	static const struct pci_ids ids = {.vendor = BRIDGE_VENDOR,
-					   .device = BRIDGE_DEVICE,
-					   .class = CLASS_BRIDGE,
-					   .revision = 2};
+	static const struct pci_ids ids = { .vendor = BRIDGE_VENDOR,
+					    .device = BRIDGE_DEVICE,
+					    .class = CLASS_BRIDGE,
+					    .revision = 2 };
 	struct pci_host *host = calloc(1, sizeof(*host));
-	struct bus_range range = {.base = PCI_PORT_CONFIG_ADDRESS,
-				  .size = 8,
-				  .ops = &ports_ops,
-				  .dev = host,
-				  .name = "pci"};
+	struct bus_range range = { .base = PCI_PORT_CONFIG_ADDRESS,
+				   .size = 8,
+				   .ops = &ports_ops,
+				   .dev = host,
+				   .name = "pci" };
 	int ret;
 
 	if (!host)
@@ -403,8 +404,8 @@ static struct pci_bar *next_to_assign(struct pci_host *host, bool is_64)
 int pci_host_assign(struct pci_host *host)
 {
 	uint64_t base64 = pci_window_base(host->machine->phys_bits);
-	uint64_t next[2] = {MACHINE_MMIO32_BASE, base64};
-	const uint64_t end[2] = {MACHINE_MMIO32_END, 2 * base64};
+	uint64_t next[2] = { MACHINE_MMIO32_BASE, base64 };
+	const uint64_t end[2] = { MACHINE_MMIO32_END, 2 * base64 };
 
 	for (unsigned int kind = 0; kind < 2; kind++) {
 		struct pci_bar *bar;

@@ -26,7 +26,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void install_handler(void)
 {
-	struct sigaction sa = {.sa_handler = on_alarm}; /* no SA_RESTART */
+	struct sigaction sa = { .sa_handler = on_alarm }; /* no SA_RESTART */
 
 	sigaction(SIGALRM, &sa, NULL);
 }
@@ -34,9 +34,9 @@ static void install_handler(void)
 /* The timer repeats, so that it does not matter whether it fires before the write begins. */
 static int arm(timer_t *timer)
 {
-	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM};
-	struct itimerspec when = {.it_value = {.tv_nsec = POKE_LIMIT_NS},
-				  .it_interval = {.tv_nsec = POKE_LIMIT_NS}};
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM };
+	struct itimerspec when = { .it_value = { .tv_nsec = POKE_LIMIT_NS },
+				   .it_interval = { .tv_nsec = POKE_LIMIT_NS } };
 
 	event.sigev_notify_thread_id = (int)syscall(SYS_gettid);
 	if (timer_create(CLOCK_MONOTONIC, &event, timer))
@@ -50,7 +50,7 @@ static int arm(timer_t *timer)
 
 void poke_eventfd(int fd)
 {
-	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
 	sigset_t alarm_set, old;
 	timer_t timer;
 	int flags;

@@ -149,14 +149,14 @@ static void fill_memmap(const struct loader *l, struct pvh_info *info)
 	struct pvh_memmap_entry *e = info->memmap;
 	unsigned int n = 0;
 
-	e[n++] = (struct pvh_memmap_entry){0, LOADER_LOW_END, PVH_MEM_RAM, 0};
-	e[n++] = (struct pvh_memmap_entry){LOADER_LOW_END, LOADER_HIGH_MEM - LOADER_LOW_END,
-					   PVH_MEM_RESERVED, 0};
-	e[n++] = (struct pvh_memmap_entry){LOADER_HIGH_MEM, c->ram_low - LOADER_HIGH_MEM,
-					   PVH_MEM_RAM, 0};
+	e[n++] = (struct pvh_memmap_entry){ 0, LOADER_LOW_END, PVH_MEM_RAM, 0 };
+	e[n++] = (struct pvh_memmap_entry){ LOADER_LOW_END, LOADER_HIGH_MEM - LOADER_LOW_END,
+					    PVH_MEM_RESERVED, 0 };
+	e[n++] = (struct pvh_memmap_entry){ LOADER_HIGH_MEM, c->ram_low - LOADER_HIGH_MEM,
+					    PVH_MEM_RAM, 0 };
 	if (c->ram_high)
-		e[n++] = (struct pvh_memmap_entry){MACHINE_RAM_HIGH_BASE, c->ram_high, PVH_MEM_RAM,
-						   0};
+		e[n++] = (struct pvh_memmap_entry){ MACHINE_RAM_HIGH_BASE, c->ram_high, PVH_MEM_RAM,
+						    0 };
 	info->start.memmap_entries = n;
 }
 
@@ -180,7 +180,7 @@ static int write_info(struct loader *l, uint64_t *at)
 	if (l->initrd) {
 		info->start.nr_modules = 1;
 		info->start.modlist_paddr = *at + offsetof(struct pvh_info, module);
-		info->module = (struct pvh_module){.paddr = l->initrd, .size = l->initrd_size};
+		info->module = (struct pvh_module){ .paddr = l->initrd, .size = l->initrd_size };
 	}
 	fill_memmap(l, info);
 	memcpy(info->cmdline, l->conf->cmdline, cmdline_bytes);

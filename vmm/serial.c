@@ -100,7 +100,7 @@ static void serial_update_irq(struct serial *s)
 static void serial_flush(struct serial *s)
 {
 	while (s->queue_head != s->queue_tail) {
-		struct pollfd pfd = {.fd = s->conf.out_fd, .events = POLLOUT};
+		struct pollfd pfd = { .fd = s->conf.out_fd, .events = POLLOUT };
 		unsigned int at = s->queue_tail % QUEUE_SIZE;
 		unsigned int len = s->queue_head - s->queue_tail;
 		ssize_t n;
@@ -319,7 +319,7 @@ static void serial_reset(void *dev)
 	serial_update_irq(s);
 }
 
-static const struct bus_ops serial_bus_ops = {.read = serial_read, .write = serial_write};
+static const struct bus_ops serial_bus_ops = { .read = serial_read, .write = serial_write };
 static const struct machine_device_ops serial_device_ops = {
 	.reset = serial_reset,
 };
@@ -327,7 +327,7 @@ static const struct machine_device_ops serial_device_ops = {
 /* Regular files and /dev/null can't be watched by epoll. */
 static bool can_watch(int fd)
 {
-	struct epoll_event event = {.events = EPOLLIN};
+	struct epoll_event event = { .events = EPOLLIN };
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
 	bool can;
 
@@ -360,11 +360,11 @@ struct serial *serial_create(struct machine *m, const struct serial_conf *conf)
 		return NULL;
 	s->m = m;
 	s->conf = *conf;
-	ret = bus_add(&m->pio, &(struct bus_range){.base = conf->port,
-						   .size = NUM_REGS,
-						   .ops = &serial_bus_ops,
-						   .dev = s,
-						   .name = "serial"});
+	ret = bus_add(&m->pio, &(struct bus_range){ .base = conf->port,
+						    .size = NUM_REGS,
+						    .ops = &serial_bus_ops,
+						    .dev = s,
+						    .name = "serial" });
 	if (!ret)
 		ret = machine_add_device(m, "serial", &serial_device_ops, s);
 	if (ret) {
@@ -387,7 +387,7 @@ static void serial_drain(struct serial *s)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	end = now.tv_sec + 1;
 	while (s->queue_head != s->queue_tail && now.tv_sec <= end) {
-		struct pollfd pfd = {.fd = s->conf.out_fd, .events = POLLOUT};
+		struct pollfd pfd = { .fd = s->conf.out_fd, .events = POLLOUT };
 
 		poll(&pfd, 1, 100);
 		serial_flush(s);

@@ -22,8 +22,8 @@ static void add_vcpus(const struct vm *vm, struct json_object *reply)
 {
 	struct json_object *list = json_object_new_array();
 	struct json_object *total = json_object_new_object();
-	uint64_t user_exits = 0, sum[KVM_STAT_NUM] = {0};
-	bool have[KVM_STAT_NUM] = {false};
+	uint64_t user_exits = 0, sum[KVM_STAT_NUM] = { 0 };
+	bool have[KVM_STAT_NUM] = { false };
 
 	for (unsigned int i = 0; i < vm->num_vcpus; i++) {
 		const struct vcpu *vcpu = &vm->vcpus[i];
@@ -82,7 +82,7 @@ static bool is_vcpu_thread(const struct vm *vm, int tid)
 
 static uint64_t count_wakeups(const struct vm *vm)
 {
-	static const char *const key[] = {"voluntary_ctxt_switches"};
+	static const char *const key[] = { "voluntary_ctxt_switches" };
 	DIR *dir = opendir("/proc/self/task");
 	struct dirent *entry;
 	uint64_t sum = 0;
@@ -103,7 +103,7 @@ static uint64_t count_wakeups(const struct vm *vm)
 
 static void add_process(const struct vm *vm, struct json_object *reply)
 {
-	static const char *const keys[] = {"RssAnon", "RssFile"};
+	static const char *const keys[] = { "RssAnon", "RssFile" };
 
 	put(reply, "wakeups", count_wakeups(vm));
 	put(reply, "rss_kib", proc_sum("/proc/self/status", keys, ARRAY_LEN(keys)));

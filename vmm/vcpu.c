@@ -44,7 +44,7 @@ static void on_kick(int sig)
 
 int vcpu_init_signal(void)
 {
-	struct sigaction action = {.sa_handler = on_kick};
+	struct sigaction action = { .sa_handler = on_kick };
 
 	sigemptyset(&action.sa_mask);
 	return sigaction(KICK_SIGNAL, &action, NULL) < 0 ? -errno : 0;
@@ -310,7 +310,7 @@ void vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned int index)
 {
 	void *run;
 
-	*vcpu = (struct vcpu){.vm = vm, .index = index};
+	*vcpu = (struct vcpu){ .vm = vm, .index = index };
 	vcpu->fd = ioctl(vm->kvm.vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
 	if (vcpu->fd < 0)
 		die("KVM_CREATE_VCPU %u: %m; use fewer --cpus", index);

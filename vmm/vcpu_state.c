@@ -31,36 +31,36 @@
  * left out.
  */
 static const struct kvm_msr_entry power_on_msrs[] = {
-	{.index = 0x11},       /* KVM_WALL_CLOCK */
-	{.index = 0x12},       /* KVM_SYSTEM_TIME */
-	{.index = 0x4b564d00}, /* KVM_WALL_CLOCK_NEW */
-	{.index = 0x4b564d01}, /* KVM_SYSTEM_TIME_NEW */
-	{.index = 0x4b564d02}, /* KVM_ASYNC_PF_EN */
-	{.index = 0x4b564d03}, /* KVM_STEAL_TIME */
-	{.index = 0x4b564d04}, /* KVM_EOI_EN */
-	{.index = MSR_TSC_DEADLINE},
-	{.index = 0x174}, /* SYSENTER_CS, ESP, EIP */
-	{.index = 0x175},
-	{.index = 0x176},
-	{.index = 0xc0000081}, /* STAR, LSTAR, CSTAR, FMASK, KERNEL_GS_BASE, TSC_AUX */
-	{.index = 0xc0000082},
-	{.index = 0xc0000083},
-	{.index = 0xc0000084},
-	{.index = 0xc0000102},
-	{.index = 0xc0000103},
-	{.index = 0x277, .data = 0x0007040600070406}, /* PAT */
-	{.index = 0x1a0, .data = 1},		      /* MISC_ENABLE: fast string operations */
+	{ .index = 0x11 },	 /* KVM_WALL_CLOCK */
+	{ .index = 0x12 },	 /* KVM_SYSTEM_TIME */
+	{ .index = 0x4b564d00 }, /* KVM_WALL_CLOCK_NEW */
+	{ .index = 0x4b564d01 }, /* KVM_SYSTEM_TIME_NEW */
+	{ .index = 0x4b564d02 }, /* KVM_ASYNC_PF_EN */
+	{ .index = 0x4b564d03 }, /* KVM_STEAL_TIME */
+	{ .index = 0x4b564d04 }, /* KVM_EOI_EN */
+	{ .index = MSR_TSC_DEADLINE },
+	{ .index = 0x174 }, /* SYSENTER_CS, ESP, EIP */
+	{ .index = 0x175 },
+	{ .index = 0x176 },
+	{ .index = 0xc0000081 }, /* STAR, LSTAR, CSTAR, FMASK, KERNEL_GS_BASE, TSC_AUX */
+	{ .index = 0xc0000082 },
+	{ .index = 0xc0000083 },
+	{ .index = 0xc0000084 },
+	{ .index = 0xc0000102 },
+	{ .index = 0xc0000103 },
+	{ .index = 0x277, .data = 0x0007040600070406 }, /* PAT */
+	{ .index = 0x1a0, .data = 1 },			/* MISC_ENABLE: fast string operations */
 };
 
 /* Write-back memory by default, as firmware leaves it (the power-on value is uncached). */
-static const struct kvm_msr_entry mtrr_default = {.index = 0x2ff, .data = 0x806};
+static const struct kvm_msr_entry mtrr_default = { .index = 0x2ff, .data = 0x806 };
 
 static void set_msr(int fd, const struct kvm_msr_entry *entry)
 {
 	struct {
 		struct kvm_msrs header;
 		struct kvm_msr_entry entry;
-	} one = {.header.nmsrs = 1, .entry = *entry};
+	} one = { .header.nmsrs = 1, .entry = *entry };
 
 	ioctl(fd, KVM_SET_MSRS, &one);
 }
@@ -87,9 +87,9 @@ static void boot_sregs(struct kvm_sregs *s, const struct loader_entry *entry)
 
 	s->cs = segment(0x10, 0xb, true, long_mode);
 	s->ds = s->es = s->fs = s->gs = s->ss = segment(0x18, 0x3, false, long_mode);
-	s->tr = (struct kvm_segment){.limit = 0x67, .type = 0xb, .present = 1, .selector = 0x20};
-	s->ldt = (struct kvm_segment){.unusable = 1};
-	s->gdt = (struct kvm_dtable){.base = entry->gdt};
+	s->tr = (struct kvm_segment){ .limit = 0x67, .type = 0xb, .present = 1, .selector = 0x20 };
+	s->ldt = (struct kvm_segment){ .unusable = 1 };
+	s->gdt = (struct kvm_dtable){ .base = entry->gdt };
 	if (entry->gdt_bytes)
 		s->gdt.limit = entry->gdt_bytes - 1;
 	memset(&s->idt, 0, sizeof(s->idt));
@@ -126,7 +126,7 @@ static int set_segments(struct vcpu *vcpu, const struct loader_entry *entry, con
 
 static int set_registers(struct vcpu *vcpu, const struct loader_entry *entry, const char **what)
 {
-	struct kvm_regs regs = {.rflags = EFLAGS_FIXED};
+	struct kvm_regs regs = { .rflags = EFLAGS_FIXED };
 
 	if (!vcpu->index) {
 		regs.rip = entry->entry;
@@ -142,9 +142,9 @@ static int set_registers(struct vcpu *vcpu, const struct loader_entry *entry, co
 /* Undoes what the guest did, where a new vCPU needs nothing. */
 static int reset_used(struct vcpu *vcpu, const char **what)
 {
-	struct kvm_mp_state mp = {.mp_state = vcpu->index ? KVM_MP_STATE_UNINITIALIZED
-							  : KVM_MP_STATE_RUNNABLE};
-	struct kvm_debugregs debug = {.dr6 = 0xffff0ff0, .dr7 = 0x400};
+	struct kvm_mp_state mp = { .mp_state = vcpu->index ? KVM_MP_STATE_UNINITIALIZED
+							   : KVM_MP_STATE_RUNNABLE };
+	struct kvm_debugregs debug = { .dr6 = 0xffff0ff0, .dr7 = 0x400 };
 
 	for (unsigned int i = 0; i < ARRAY_LEN(power_on_msrs); i++)
 		set_msr(vcpu->fd, &power_on_msrs[i]);
@@ -161,7 +161,7 @@ static int reset_used(struct vcpu *vcpu, const char **what)
 
 int vcpu_reset(struct vcpu *vcpu, const struct loader_entry *entry, bool first, const char **what)
 {
-	struct kvm_xcrs xcrs = {.nr_xcrs = 1};
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1 };
 	int ret;
 
 	ret = set_segments(vcpu, entry, what);

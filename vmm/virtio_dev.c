@@ -7,8 +7,8 @@
 #include "vmm/hostlib/log.h"
 
 /* Bits the driver may set; DEVICE_NEEDS_RESET is the device's. */
-#define DRIVER_STATUS                                                                 \
-	(VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_DRIVER_OK | \
+#define DRIVER_STATUS                                                                              \
+	(VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_DRIVER_OK |              \
 	 VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_FAILED)
 
 static void power_on(struct virtio_dev *dev)

@@ -146,7 +146,7 @@ static uint64_t copy_out(const void *from, uint64_t bytes, uint64_t offset, unsi
 
 static uint64_t device_config_read(struct virtio_pci *vp, uint64_t offset, unsigned int size)
 {
-	uint8_t config[VIRTIO_PCI_NOTIFY_OFF - VIRTIO_PCI_DEVICE_OFF] = {0};
+	uint8_t config[VIRTIO_PCI_NOTIFY_OFF - VIRTIO_PCI_DEVICE_OFF] = { 0 };
 
 	if (offset + size > vp->dev.config_bytes)
 		return UINT64_MAX;
@@ -379,7 +379,7 @@ static void transport_running(struct virtio_dev *dev, bool running)
 	vp->isr = 0;
 }
 
-static const struct virtio_transport_ops transport_ops = {transport_interrupt, transport_running};
+static const struct virtio_transport_ops transport_ops = { transport_interrupt, transport_running };
 
 static void notify_event(evutil_socket_t fd, short what, void *arg)
 {
@@ -414,12 +414,12 @@ static int notify_init(struct virtio_pci *vp, unsigned int queue)
 static int add_cap(struct virtio_pci *vp, uint8_t type, uint32_t offset, uint32_t length)
 {
 	struct virtio_pci_notify_cap cap = {
-		.cap = {.cap_vndr = PCI_CAP_ID_VENDOR,
-			.cap_len = sizeof(struct virtio_pci_cap),
-			.cfg_type = type,
-			.bar = VIRTIO_PCI_REGS_BAR,
-			.offset = offset,
-			.length = length},
+		.cap = { .cap_vndr = PCI_CAP_ID_VENDOR,
+			 .cap_len = sizeof(struct virtio_pci_cap),
+			 .cfg_type = type,
+			 .bar = VIRTIO_PCI_REGS_BAR,
+			 .offset = offset,
+			 .length = length },
 		.notify_off_multiplier = VIRTIO_PCI_NOTIFY_MULT,
 	};
 
@@ -431,13 +431,13 @@ static int add_cap(struct virtio_pci *vp, uint8_t type, uint32_t offset, uint32_
 static int add_cfg_cap(struct virtio_pci *vp)
 {
 	static const struct virtio_pci_cfg_cap writable = {
-		.cap = {.bar = 0xff, .offset = UINT32_MAX, .length = UINT32_MAX},
-		.pci_cfg_data = {0xff, 0xff, 0xff, 0xff},
+		.cap = { .bar = 0xff, .offset = UINT32_MAX, .length = UINT32_MAX },
+		.pci_cfg_data = { 0xff, 0xff, 0xff, 0xff },
 	};
 	struct virtio_pci_cfg_cap cap = {
-		.cap = {.cap_vndr = PCI_CAP_ID_VENDOR,
-			.cap_len = sizeof(cap),
-			.cfg_type = VIRTIO_PCI_CAP_PCI_CFG},
+		.cap = { .cap_vndr = PCI_CAP_ID_VENDOR,
+			 .cap_len = sizeof(cap),
+			 .cfg_type = VIRTIO_PCI_CAP_PCI_CFG },
 	};
 	int ret = pci_fn_add_cap(&vp->fn, &cap, sizeof(cap));
 

@@ -266,7 +266,7 @@ static void create_memory(struct vm *vm)
 
 static void create_vcpus(struct vm *vm)
 {
-	struct cpuid_conf conf = {.cpus = vm->num_vcpus, .tsc_deadline = vm->kvm.tsc_deadline};
+	struct cpuid_conf conf = { .cpus = vm->num_vcpus, .tsc_deadline = vm->kvm.tsc_deadline };
 	struct kvm_cpuid2 *cpuid;
 	int khz;
 
@@ -292,7 +292,7 @@ static void create_vcpus(struct vm *vm)
 
 void vm_create(struct vm *vm, const struct vmm_conf *conf, struct event_base *base)
 {
-	*vm = (struct vm){.conf = conf, .base = base, .num_vcpus = conf->cpus};
+	*vm = (struct vm){ .conf = conf, .base = base, .num_vcpus = conf->cpus };
 	pthread_mutex_init(&vm->run_lock, NULL);
 	pthread_cond_init(&vm->run_cond, NULL);
 	vm->request_event = event_new(base, -1, 0, on_request, vm);

@@ -61,7 +61,7 @@ static void dev_queue_notify(struct virtio_dev *dev, unsigned int queue)
 static void dev_config_get(struct virtio_dev *dev, void *config)
 {
 	const struct vvu_dev *d = of_vdev(dev);
-	struct vvu_config cfg = {.status = d->status, .max_vhost_queues = d->max_queues};
+	struct vvu_config cfg = { .status = d->status, .max_vhost_queues = d->max_queues };
 
 	memcpy(cfg.uuid, d->uuid, sizeof(cfg.uuid));
 	memcpy(config, &cfg, sizeof(cfg));
@@ -127,7 +127,7 @@ static void type_bar_moved(struct virtio_pci *vp, unsigned int bar, uint64_t gpa
 		vvu_shm_move(&d->shm, gpa);
 }
 
-static const struct virtio_pci_type_ops type_ops = {type_read, type_write, type_bar_moved};
+static const struct virtio_pci_type_ops type_ops = { type_read, type_write, type_bar_moved };
 
 /* The guest unmasked a vector, and a kick of it can't be attached. */
 static void irq_failed(void *arg, struct msix_irq *irq, int err)
@@ -147,12 +147,12 @@ static void irq_failed(void *arg, struct msix_irq *irq, int err)
 static int add_caps(struct vvu_dev *d)
 {
 	struct vvu_doorbell_cap bells = {
-		.cap = {.cap_vndr = PCI_CAP_ID_VENDOR,
-			.cap_len = sizeof(bells),
-			.cfg_type = VIRTIO_PCI_CAP_DOORBELL_CFG,
-			.bar = VVU_BAR_REGS,
-			.offset = VVU_DOORBELL_OFF,
-			.length = VVU_REGS_BYTES - VVU_DOORBELL_OFF},
+		.cap = { .cap_vndr = PCI_CAP_ID_VENDOR,
+			 .cap_len = sizeof(bells),
+			 .cfg_type = VIRTIO_PCI_CAP_DOORBELL_CFG,
+			 .bar = VVU_BAR_REGS,
+			 .offset = VVU_DOORBELL_OFF,
+			 .length = VVU_REGS_BYTES - VVU_DOORBELL_OFF },
 		.doorbell_off_multiplier = VVU_DOORBELL_MULTIPLIER,
 	};
 	struct virtio_pci_cap notifications = {
@@ -164,12 +164,12 @@ static int add_caps(struct vvu_dev *d)
 		.length = sizeof(struct vvu_notification_cfg),
 	};
 	struct virtio_pci_cap64 shm = {
-		.cap = {.cap_vndr = PCI_CAP_ID_VENDOR,
-			.cap_len = sizeof(shm),
-			.cfg_type = VIRTIO_PCI_CAP_SHARED_MEMORY_CFG,
-			.bar = VVU_BAR_SHMEM,
-			.id = VVU_SHMID_MEMORY,
-			.length = (uint32_t)d->shm.bytes},
+		.cap = { .cap_vndr = PCI_CAP_ID_VENDOR,
+			 .cap_len = sizeof(shm),
+			 .cfg_type = VIRTIO_PCI_CAP_SHARED_MEMORY_CFG,
+			 .bar = VVU_BAR_SHMEM,
+			 .id = VVU_SHMID_MEMORY,
+			 .length = (uint32_t)d->shm.bytes },
 		.length_hi = (uint32_t)(d->shm.bytes >> 32),
 	};
 	int ret = pci_fn_add_cap(&d->vp.fn, &bells, sizeof(bells));
@@ -195,7 +195,7 @@ static bool device_memory_fault(void *dev)
 
 static const char *link_state_name(enum vvu_link_state state)
 {
-	static const char *const names[] = {"down", "hello", "up"};
+	static const char *const names[] = { "down", "hello", "up" };
 
 	return names[state];
 }
@@ -233,8 +233,8 @@ static void device_status(void *dev, struct json_object *out)
 	add_u64(out, "doorbells_slow", d->counters.doorbells_slow);
 }
 
-static const struct machine_device_ops machine_ops = {.memory_fault = device_memory_fault,
-						      .status = device_status};
+static const struct machine_device_ops machine_ops = { .memory_fault = device_memory_fault,
+						       .status = device_status };
 
 /* --- set-up --- */
 

@@ -34,8 +34,8 @@
 static void retry_later(struct vvu_dev *d)
 {
 	struct vvu_link *l = &d->link;
-	struct timeval tv = {.tv_sec = l->backoff_ms / 1000,
-			     .tv_usec = (suseconds_t)(l->backoff_ms % 1000) * 1000};
+	struct timeval tv = { .tv_sec = l->backoff_ms / 1000,
+			      .tv_usec = (suseconds_t)(l->backoff_ms % 1000) * 1000 };
 
 	evtimer_add(l->retry, &tv);
 	l->backoff_ms *= 2;
@@ -118,7 +118,7 @@ static bool send_text(struct vvu_dev *d, const struct link_packet *pkt, bool *ow
 
 static bool send_backend_up(struct vvu_dev *d)
 {
-	struct link_packet pkt = {.hdr = {.kind = LINK_BACKEND_UP}};
+	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND_UP } };
 	uint64_t features = VHOST_USER_PF_CARRIED;
 	int ret;
 
@@ -136,7 +136,7 @@ static bool send_backend_up(struct vvu_dev *d)
 
 static bool send_backend_down(struct vvu_dev *d)
 {
-	struct link_packet pkt = {.hdr = {.kind = LINK_BACKEND_DOWN}};
+	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND_DOWN } };
 
 	if (vvu_link_send(d, &pkt, 0) == -EAGAIN)
 		return false;
@@ -163,7 +163,7 @@ static bool flush_owed(struct vvu_dev *d)
 
 static void send_hello(struct vvu_dev *d)
 {
-	struct link_packet pkt = {.hdr = {.kind = LINK_HELLO}};
+	struct link_packet pkt = { .hdr = { .kind = LINK_HELLO } };
 	struct link_hello *hello = &pkt.body.hello;
 
 	hello->magic = LINK_MAGIC;

@@ -195,8 +195,8 @@ static void vector_write(struct vvu_dev *d, uint16_t vector)
 
 static struct vvu_notification_cfg notification_get(const struct vvu_dev *d)
 {
-	struct vvu_notification_cfg cfg = {.notification_select = d->notification_select,
-					   .notification_msix_vector = VIRTIO_MSI_NO_VECTOR};
+	struct vvu_notification_cfg cfg = { .notification_select = d->notification_select,
+					    .notification_msix_vector = VIRTIO_MSI_NO_VECTOR };
 
 	if (d->notification_select < d->max_queues)
 		cfg.notification_msix_vector = d->kicks[d->notification_select].vector;

@@ -117,8 +117,8 @@ static void arm_timer(struct vvu_session *s)
 	for (unsigned int i = 0; i < s->num; i++) {
 		const struct vvu_request *r = &s->requests[(s->first + i) % VVU_REQUESTS_MAX];
 		uint64_t left = r->deadline > now ? r->deadline - now : 1000;
-		struct timeval tv = {.tv_sec = (time_t)(left / 1000000000u),
-				     .tv_usec = (suseconds_t)(left % 1000000000u / 1000)};
+		struct timeval tv = { .tv_sec = (time_t)(left / 1000000000u),
+				      .tv_usec = (suseconds_t)(left % 1000000000u / 1000) };
 
 		if (!r->deadline)
 			continue;
@@ -182,12 +182,12 @@ static void expect_answer(struct vvu_dev *d, struct vhost_user_msg *msg, uint32_
 	if (!asked && !token)
 		return;
 	r = &s->requests[(s->first + s->num++) % VVU_REQUESTS_MAX];
-	*r = (struct vvu_request){.request = msg->hdr.request,
-				  .seq = seq,
-				  .index = msg->payload.state.index,
-				  .token = token,
-				  .deadline = token ? now_ns() + ANSWER_MS * UINT64_C(1000000) : 0,
-				  .swallow = !asked};
+	*r = (struct vvu_request){ .request = msg->hdr.request,
+				   .seq = seq,
+				   .index = msg->payload.state.index,
+				   .token = token,
+				   .deadline = token ? now_ns() + ANSWER_MS * UINT64_C(1000000) : 0,
+				   .swallow = !asked };
 	if (token)
 		arm_timer(s);
 }
@@ -321,8 +321,8 @@ static enum vu_rule check_request(struct vvu_dev *d, const struct wire_packet *p
 {
 	const struct vhost_user_msg *msg = &p->pkt.body.msg;
 	const struct vu_msg_info *info = vu_frontend_info(msg->hdr.request);
-	const struct vu_limits limits = {.protocol_features = d->session.protocol_features,
-					 .max_queues = d->max_queues};
+	const struct vu_limits limits = { .protocol_features = d->session.protocol_features,
+					  .max_queues = d->max_queues };
 	unsigned int num_fds = p->num_fds;
 
 	if (info && info->relay == VU_RELAY_REFUSE)
@@ -404,7 +404,8 @@ int vvu_session_frontend(struct vvu_dev *d, struct wire_packet *p)
 static int send_backend(struct vvu_dev *d, const struct vhost_user_msg *msg, uint32_t seq)
 {
 	struct link_packet pkt = {
-		.hdr = {.kind = LINK_BACKEND, .seq = seq, .session = d->session.number}};
+		.hdr = { .kind = LINK_BACKEND, .seq = seq, .session = d->session.number }
+	};
 	uint32_t bytes = vu_msg_bytes(msg);
 
 	memcpy(&pkt.body.msg, msg, bytes);
@@ -438,8 +439,8 @@ static int backend_reply(struct vvu_dev *d, const struct vhost_user_msg *msg)
 
 static int backend_request(struct vvu_dev *d, const struct vhost_user_msg *msg)
 {
-	const struct vu_limits limits = {.protocol_features = d->session.protocol_features,
-					 .max_queues = d->max_queues};
+	const struct vu_limits limits = { .protocol_features = d->session.protocol_features,
+					  .max_queues = d->max_queues };
 	enum vu_rule rule = vu_check_backend(msg, 0, &limits);
 
 	if (rule != VU_RULE_NONE) {

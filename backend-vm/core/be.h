@@ -18,7 +18,12 @@
 #include "abi/errno.h"
 #include "abi/vhost_user.h"
 
-enum be_log_level { BE_LOG_ERROR, BE_LOG_WARN, BE_LOG_INFO, BE_LOG_DEBUG };
+enum be_log_level {
+	BE_LOG_ERROR,
+	BE_LOG_WARN,
+	BE_LOG_INFO,
+	BE_LOG_DEBUG
+};
 
 struct be_ops {
 	/* Control channel: sends a reply. 0; -EAGAIN when it cannot be sent now (tried again later); else the channel
@@ -26,7 +31,8 @@ struct be_ops {
 	int (*send)(void *ctx, const struct vhost_user_msg *msg);
 
 	/*
-	 * Memory windows. begin: the place at which the region (number index of the message in hand) will appear, or NULL with
+	 * Memory windows. begin: the place at which the region (number index of the message in hand) will
+	 * appear, or NULL with
 	 * *why. step: enters a slice: 1 all of it is there, 0 call again, negative: failed. end: the region is not
 	 * used any more; also for a window whose steps failed or were not finished.
 	 */

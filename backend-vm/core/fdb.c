@@ -55,7 +55,8 @@ static struct fdb_entry *fdb_place(struct fdb *fdb, uint64_t mac, unsigned int p
 		if (!e->mac) {
 			if (!full)
 				return e;
-		} else if (e->port == port && !e->pinned && (!own || e->seen - own->seen > UINT32_MAX / 2)) {
+		} else if (e->port == port && !e->pinned &&
+			   (!own || e->seen - own->seen > UINT32_MAX / 2)) {
 			own = e;
 		}
 	}
@@ -64,9 +65,12 @@ static struct fdb_entry *fdb_place(struct fdb *fdb, uint64_t mac, unsigned int p
 	return own;
 }
 
-static void fdb_fill(struct fdb *fdb, struct fdb_entry *e, uint64_t mac, unsigned int port, uint32_t now)
+static void fdb_fill(struct fdb *fdb, struct fdb_entry *e, uint64_t mac, unsigned int port,
+		     uint32_t now)
 {
-	*e = (struct fdb_entry){ .mac = mac, .seen = now, .moved = (uint16_t)now, .port = (uint8_t)port };
+	*e = (struct fdb_entry){
+		.mac = mac, .seen = now, .moved = (uint16_t)now, .port = (uint8_t)port
+	};
 	fdb->per_port[port]++;
 	fdb->num++;
 	fdb->generation++;

@@ -3,8 +3,8 @@
  * The forwarding table: Ethernet address -> port, learned from source addresses. Pure: no clock, no allocation, no
  * knowledge of rings.
  *
- * A hash table of buckets of four 16-byte entries, so that a look-up touches one cache line. Rules that keep one hostile port from
- * hurting the others:
+ * A hash table of buckets of four 16-byte entries, so that a look-up touches one cache line. Rules that keep
+ * one hostile port from hurting the others:
  *   - a full bucket gives way to expired entries and to entries of the same port, never to another port's;
  *   - a port has at most its share of the table;
  *   - an address moves from port to port at most once a second;

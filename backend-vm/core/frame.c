@@ -184,7 +184,8 @@ bool frame_complete_csum(uint8_t *frame, uint32_t len, uint32_t start, uint32_t 
 	return true;
 }
 
-bool frame_tso_init(struct frame_tso *tso, const uint8_t *frame, uint32_t len, uint32_t gso_size, bool ipv6)
+bool frame_tso_init(struct frame_tso *tso, const uint8_t *frame, uint32_t len, uint32_t gso_size,
+		    bool ipv6)
 {
 	struct frame_tcp at;
 
@@ -255,13 +256,14 @@ void frame_tso_next(struct frame_tso *tso, uint8_t *out)
 		put_be16(ip + 10, csum_fold(csum_add(0, ip, (uint32_t)(at->l4 - at->l3))));
 	}
 	if (!last)
-		flags &= (uint8_t)~(TCP_FIN | TCP_PSH);
+		flags &= (uint8_t) ~(TCP_FIN | TCP_PSH);
 	if (!first)
 		flags &= (uint8_t)~TCP_CWR;
 	tcp[13] = flags;
 	put_be32(tcp + 4, tso->seq + tso->done);
 	put_be16(tcp + 16, 0);
-	put_be16(tcp + 16, csum_fold(csum_add(tso_pseudo(tso, out, len - at->l4), tcp, len - at->l4)));
+	put_be16(tcp + 16,
+		 csum_fold(csum_add(tso_pseudo(tso, out, len - at->l4), tcp, len - at->l4)));
 	tso->done = part ? tso->done + part : UINT32_MAX;
 }
 
@@ -271,7 +273,7 @@ void frame_make_rarp(uint8_t *out, const uint8_t *mac)
 		out[i] = i < 6 ? 0xff : 0;
 	__builtin_memcpy(out + 6, mac, 6);
 	put_be16(out + 12, ETH_P_RARP);
-	put_be16(out + 14, 1);	    /* hardware: Ethernet */
+	put_be16(out + 14, 1); /* hardware: Ethernet */
 	put_be16(out + 16, ETH_P_IPV4);
 	out[18] = 6;
 	out[19] = 4;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Frames as bytes: find the headers, complete a checksum, cut a TCP super-frame into segments. Pure functions over flat
- * private memory: the caller has copied the frame out of reach of whoever sent it. Nothing here trusts a length found in
- * the frame.
+ * Frames as bytes: find the headers, complete a checksum, cut a TCP super-frame into segments. Pure functions
+ * over flat private memory: the caller has copied the frame out of reach of whoever sent it. Nothing here
+ * trusts a length found in the frame.
  */
 #ifndef VVU_CORE_FRAME_H
 #define VVU_CORE_FRAME_H
@@ -52,7 +52,8 @@ struct frame_tso {
 };
 
 /* False: not a TCP frame of that IP version, or gso_size is 0. */
-bool frame_tso_init(struct frame_tso *tso, const uint8_t *frame, uint32_t len, uint32_t gso_size, bool ipv6);
+bool frame_tso_init(struct frame_tso *tso, const uint8_t *frame, uint32_t len, uint32_t gso_size,
+		    bool ipv6);
 
 /* Bytes the next segment has; 0: that was the last. */
 uint32_t frame_tso_next_len(const struct frame_tso *tso);

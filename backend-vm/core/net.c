@@ -3,7 +3,7 @@
 
 #include "core/copy.h"
 
-#define GSO_TYPE(t) ((t) & ~VIRTIO_NET_HDR_GSO_ECN)
+#define GSO_TYPE(t)	((t) & ~VIRTIO_NET_HDR_GSO_ECN)
 #define TCP_CSUM_OFFSET 16
 #define TCP_HDR_MIN	20
 
@@ -83,8 +83,9 @@ static bool net_hdr_ok(const struct port *port, const struct virtio_net_hdr *h, 
 	}
 	if (h->gso_type == VIRTIO_NET_HDR_GSO_NONE)
 		return true;
-	if (type == VIRTIO_NET_HDR_GSO_TCPV4 ? !port->tx_tso4 :
-	    type == VIRTIO_NET_HDR_GSO_TCPV6 ? !port->tx_tso6 : true)
+	if (type == VIRTIO_NET_HDR_GSO_TCPV4   ? !port->tx_tso4
+	    : type == VIRTIO_NET_HDR_GSO_TCPV6 ? !port->tx_tso6
+					       : true)
 		return false;
 	if ((h->gso_type & VIRTIO_NET_HDR_GSO_ECN) && !port->tx_ecn)
 		return false;
@@ -171,9 +172,10 @@ unsigned int net_tx_burst(struct port *port, struct vring *vr, struct net_burst 
 				port_ring_broken(port, vr);
 			break;
 		}
-		used += ALIGN_UP((uint32_t)(offsetof(struct vq_chain, segs) +
-					    (chain->num_out + chain->num_in) * sizeof(struct vq_seg)),
-				 16u);
+		used += ALIGN_UP(
+			(uint32_t)(offsetof(struct vq_chain, segs) +
+				   (chain->num_out + chain->num_in) * sizeof(struct vq_seg)),
+			16u);
 		if (chain->num_out)
 			__builtin_prefetch(chain->segs[0].base);
 		burst->frames[burst->num++].chain = chain;
@@ -291,8 +293,8 @@ struct spread {
 };
 
 /* Goes on in further buffers of a mergeable receiver (virtio 1.2 §5.1.6.4). */
-static enum port_counter net_rx_more(struct port *to, struct vring *vr, struct source *s, struct spread *sp,
-				     struct vq_chain *chain)
+static enum port_counter net_rx_more(struct port *to, struct vring *vr, struct source *s,
+				     struct spread *sp, struct vq_chain *chain)
 {
 	while (sp->done < s->len) {
 		enum port_counter why;
@@ -315,7 +317,8 @@ static enum port_counter net_rx_more(struct port *to, struct vring *vr, struct s
 }
 
 /* The general case: any number of segments and buffers. scratch->first is the first chain. */
-static bool net_rx_scatter(struct port *to, struct vring *vr, struct source *s, struct net_scratch *scratch)
+static bool net_rx_scatter(struct port *to, struct vring *vr, struct source *s,
+			   struct net_scratch *scratch)
 {
 	struct vq_chain *first = &scratch->first;
 	struct cursor c = cursor_in(first);
@@ -333,7 +336,8 @@ static bool net_rx_scatter(struct port *to, struct vring *vr, struct source *s, 
 	sp.heads[0] = first->head;
 	sp.written[0] = to->hdr_len + sp.done;
 	if (sp.done < s->len)
-		why = to->mrg_rxbuf ? net_rx_more(to, vr, s, &sp, &scratch->more) : CTR_DROP_TOO_LONG;
+		why = to->mrg_rxbuf ? net_rx_more(to, vr, s, &sp, &scratch->more)
+				    : CTR_DROP_TOO_LONG;
 	if (why != CTR_COUNT) {
 		/* What was written is in buffers the receiver still owns; it is not told. */
 		if (vr->state == VRING_STARTED)
@@ -407,7 +411,8 @@ static void net_flatten(struct net_frame *f, struct net_soft *soft)
 	f->soft_csum_done = false;
 }
 
-static bool net_put_flat(struct port *to, const uint8_t *frame, uint32_t len, struct net_scratch *scratch)
+static bool net_put_flat(struct port *to, const uint8_t *frame, uint32_t len,
+			 struct net_scratch *scratch)
 {
 	struct source s = { .head = frame, .head_len = len, .len = len };
 
@@ -458,7 +463,9 @@ static bool net_takes_super(const struct port *to, uint8_t gso_type)
 
 bool net_deliver(struct port *to, struct net_frame *f, struct net_scratch *scratch)
 {
-	struct source s = { .hdr = f->hdr, .head = f->head, .head_len = f->head_len, .len = f->len };
+	struct source s = {
+		.hdr = f->hdr, .head = f->head, .head_len = f->head_len, .len = f->len
+	};
 
 	if (f->hdr.gso_type) {
 		if (!net_takes_super(to, f->hdr.gso_type))

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * virtio-net rings as bursts of frames: take up to NET_BURST frames from a transmit ring, deliver each to receive rings of other
- * ports, then give the whole burst back with one store and at most one call per ring.
+ * virtio-net rings as bursts of frames: take up to NET_BURST frames from a transmit ring, deliver each to
+ * receive rings of other ports, then give the whole burst back with one store and at most one call per ring.
  *
  *   net_tx_burst()   chains -> frames: header read once and checked, first bytes copied out
  *   net_deliver()    one frame -> one receiver: one copy, sender's buffer to receiver's buffer
  *   net_tx_done()    the burst goes back to its sender
  *   net_rx_flush()   a receiver sees what was delivered
  *
- * The first bytes of each frame (all of a small one) are private copies: addresses that were looked up are the addresses that
- * are delivered, whatever the sender does meanwhile. The rest is copied directly and decides nothing.
+ * The first bytes of each frame (all of a small one) are private copies: addresses that were looked up are the
+ * addresses that are delivered, whatever the sender does meanwhile. The rest is copied directly and decides
+ * nothing.
  *
- * A receiver that did not negotiate the checksum or segmentation a frame needs gets it done in software, from a second private
- * copy (struct net_soft). That path copies twice and is counted.
+ * A receiver that did not negotiate the checksum or segmentation a frame needs gets it done in software, from a
+ * second private copy (struct net_soft). That path copies twice and is counted.
  */
 #ifndef VVU_CORE_NET_H
 #define VVU_CORE_NET_H
@@ -20,10 +21,10 @@
 #include "core/frame.h"
 #include "core/port.h"
 
-#define NET_BURST	32
-#define NET_HEAD	64  /* bytes read of a plain frame */
-#define NET_HEAD_SUPER	192 /* of one with offloads: room for every header we understand */
-#define NET_MRG_MAX	256 /* receive buffers one frame may be spread over */
+#define NET_BURST      32
+#define NET_HEAD       64  /* bytes read of a plain frame */
+#define NET_HEAD_SUPER 192 /* of one with offloads: room for every header we understand */
+#define NET_MRG_MAX    256 /* receive buffers one frame may be spread over */
 
 /* Chains of a burst lie one behind the other, each as long as its segments. */
 #define NET_ARENA_BYTES (sizeof(struct vq_chain) + 32768)
@@ -32,11 +33,11 @@ struct net_frame {
 	struct vq_chain *chain; /* NULL: not of a ring, head is all of it */
 	uint32_t len;		/* without virtio_net_hdr */
 	uint16_t head_len;
-	uint16_t hdr_len;    /* virtio_net_hdr bytes in the chain */
-	uint8_t drop;	     /* enum port_counter; CTR_COUNT: none */
-	bool soft_ready;     /* struct net_soft has this frame */
-	bool soft_csum_done; /* ... with its checksum completed */
-	uint8_t out;	     /* port looked up */
+	uint16_t hdr_len;	   /* virtio_net_hdr bytes in the chain */
+	uint8_t drop;		   /* enum port_counter; CTR_COUNT: none */
+	bool soft_ready;	   /* struct net_soft has this frame */
+	bool soft_csum_done;	   /* ... with its checksum completed */
+	uint8_t out;		   /* port looked up */
 	struct virtio_net_hdr hdr; /* checked; all zero when there is nothing to offload */
 	_Alignas(64) uint8_t head[NET_HEAD_SUPER];
 };
@@ -72,8 +73,8 @@ void net_tx_untake(struct net_burst *burst, unsigned int n);
 void net_tx_done(struct net_burst *burst);
 
 /*
- * Delivers a frame to a port, or counts at that port why not. The receiver sees it after net_rx_flush(). Returns true if
- * delivered.
+ * Delivers a frame to a port, or counts at that port why not. The receiver sees it after net_rx_flush().
+ * Returns true if delivered.
  */
 bool net_deliver(struct port *to, struct net_frame *f, struct net_scratch *scratch);
 

@@ -203,7 +203,8 @@ int be_options_word(struct be_options *o, const char *word, bool first, struct t
 	}
 	if ((v = after(word, "poll="))) {
 		if (set_poll(o, v))
-			return bad(error, "poll", v, "always, never, adaptive or adaptive:US (1 to 1000000)");
+			return bad(error, "poll", v,
+				   "always, never, adaptive or adaptive:US (1 to 1000000)");
 	} else if ((v = after(word, "offload="))) {
 		if (!text_equal(v, "on") && !text_equal(v, "off"))
 			return bad(error, "offload", v, "on or off");
@@ -217,11 +218,13 @@ int be_options_word(struct be_options *o, const char *word, bool first, struct t
 			return bad(error, "age", v, "0 (never) to 1000000 seconds");
 	} else if ((v = after(word, "names="))) {
 		if (set_names(o, v))
-			return bad(error, "names", v, "up to 32 different port names, separated by commas");
+			return bad(error, "names", v,
+				   "up to 32 different port names, separated by commas");
 	} else if ((v = after(word, "port."))) {
 		if (set_port(o, v))
 			return bad(error, "port option", word,
-				   "port.NAME.mac=XX:XX:XX:XX:XX:XX, an individual address, given once");
+				   "port.NAME.mac=XX:XX:XX:XX:XX:XX, an individual address, given "
+				   "once");
 	} else {
 		return bad(error, "unknown option", word,
 			   "poll=, offload=, mtu=, age=, names=, port.NAME.mac=");
@@ -255,7 +258,8 @@ int be_options_line(struct be_options *o, const char *line, struct text *error)
 	}
 }
 
-int be_options_check(const struct be_options *o, const char *const *ports, unsigned int num, struct text *error)
+int be_options_check(const struct be_options *o, const char *const *ports, unsigned int num,
+		     struct text *error)
 {
 	for (unsigned int i = 0; i < o->num_macs; i++) {
 		unsigned int p = 0;

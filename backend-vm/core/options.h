@@ -7,13 +7,20 @@
 
 #include "core/text.h"
 
-#define BE_PORTS_MAX	  32
-#define BE_PORT_NAME_MAX  63
-#define BE_POLL_US_MAX	  1000000
-#define BE_OPTION_MACS	  64
+#define BE_PORTS_MAX	 32
+#define BE_PORT_NAME_MAX 63
+#define BE_POLL_US_MAX	 1000000
+#define BE_OPTION_MACS	 64
 
-enum be_application { BE_APP_SWITCH, BE_APP_ECHO };
-enum be_poll { BE_POLL_ADAPTIVE, BE_POLL_ALWAYS, BE_POLL_NEVER };
+enum be_application {
+	BE_APP_SWITCH,
+	BE_APP_ECHO
+};
+enum be_poll {
+	BE_POLL_ADAPTIVE,
+	BE_POLL_ALWAYS,
+	BE_POLL_NEVER
+};
 
 struct be_options {
 	enum be_application app;
@@ -40,6 +47,7 @@ int be_options_word(struct be_options *o, const char *word, bool first, struct t
 int be_options_line(struct be_options *o, const char *line, struct text *error);
 
 /* Checks what can be checked only when the ports are known. */
-int be_options_check(const struct be_options *o, const char *const *ports, unsigned int num, struct text *error);
+int be_options_check(const struct be_options *o, const char *const *ports, unsigned int num,
+		     struct text *error);
 
 #endif

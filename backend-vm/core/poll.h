@@ -35,7 +35,8 @@ static inline void poller_work(struct poller *p, uint64_t now_ns)
 }
 
 /* True when it is time to sleep, rings armed (switch_disarm() after waking); *deadline_ns: how long at most. */
-static inline bool poller_sleep(struct poller *p, struct be_switch *sw, uint64_t now_ns, uint64_t *deadline_ns)
+static inline bool poller_sleep(struct poller *p, struct be_switch *sw, uint64_t now_ns,
+				uint64_t *deadline_ns)
 {
 	if (p->mode == BE_POLL_ALWAYS || now_ns - p->last_work_ns < p->spin_ns)
 		return false;

@@ -5,15 +5,16 @@
 #include "abi/virtio_config.h"
 
 static const uint64_t offload_features =
-	VIRTIO_NET_FEATURE(F_CSUM) | VIRTIO_NET_FEATURE(F_GUEST_CSUM) | VIRTIO_NET_FEATURE(F_HOST_TSO4) |
-	VIRTIO_NET_FEATURE(F_HOST_TSO6) | VIRTIO_NET_FEATURE(F_HOST_ECN) |
-	VIRTIO_NET_FEATURE(F_GUEST_TSO4) | VIRTIO_NET_FEATURE(F_GUEST_TSO6) |
-	VIRTIO_NET_FEATURE(F_GUEST_ECN);
+	VIRTIO_NET_FEATURE(F_CSUM) | VIRTIO_NET_FEATURE(F_GUEST_CSUM) |
+	VIRTIO_NET_FEATURE(F_HOST_TSO4) | VIRTIO_NET_FEATURE(F_HOST_TSO6) |
+	VIRTIO_NET_FEATURE(F_HOST_ECN) | VIRTIO_NET_FEATURE(F_GUEST_TSO4) |
+	VIRTIO_NET_FEATURE(F_GUEST_TSO6) | VIRTIO_NET_FEATURE(F_GUEST_ECN);
 
 static const uint64_t base_features =
-	VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_INDIRECT_DESC) | VIRTIO_FEATURE(F_EVENT_IDX) |
-	VIRTIO_FEATURE(F_ANY_LAYOUT) | BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT) |
-	VIRTIO_NET_FEATURE(F_MRG_RXBUF) | VIRTIO_NET_FEATURE(F_MTU) | VIRTIO_NET_FEATURE(F_MQ);
+	VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_INDIRECT_DESC) |
+	VIRTIO_FEATURE(F_EVENT_IDX) | VIRTIO_FEATURE(F_ANY_LAYOUT) |
+	BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT) | VIRTIO_NET_FEATURE(F_MRG_RXBUF) |
+	VIRTIO_NET_FEATURE(F_MTU) | VIRTIO_NET_FEATURE(F_MQ);
 
 /* Notes why the session must end. */
 enum outcome port_fail(struct port *port, const struct vhost_user_msg *msg, const char *why)
@@ -30,7 +31,8 @@ enum outcome port_fail_rule(struct port *port, const struct vhost_user_msg *msg,
 	return port_fail(port, msg, vu_rule_text(rule));
 }
 
-static void port_log_ring(struct port *port, enum be_log_level level, const struct vring *vr, const char *what)
+static void port_log_ring(struct port *port, enum be_log_level level, const struct vring *vr,
+			  const char *what)
 {
 	struct text t;
 
@@ -49,8 +51,9 @@ static void port_update_features(struct port *port)
 	uint64_t f = port->features;
 
 	port->mrg_rxbuf = has(f, VIRTIO_NET_F_MRG_RXBUF_BIT);
-	port->hdr_len = has(f, VIRTIO_F_VERSION_1_BIT) || port->mrg_rxbuf ? VIRTIO_NET_HDR_LEN :
-									    VIRTIO_NET_HDR_LEN_LEGACY;
+	port->hdr_len = has(f, VIRTIO_F_VERSION_1_BIT) || port->mrg_rxbuf
+				? VIRTIO_NET_HDR_LEN
+				: VIRTIO_NET_HDR_LEN_LEGACY;
 	/* virtio 1.2 §5.1.3.1: segmentation offloads require the checksum offload of the same direction. */
 	port->tx_csum = has(f, VIRTIO_NET_F_CSUM_BIT);
 	port->tx_tso4 = port->tx_csum && has(f, VIRTIO_NET_F_HOST_TSO4_BIT);
@@ -68,7 +71,8 @@ void port_update(struct port *port)
 {
 	bool auto_enabled = !has(port->features, VHOST_USER_F_PROTOCOL_FEATURES_BIT);
 	/* The classic layout puts a new table in the place of the old one before we hear of it. */
-	bool paused = port->mapping.active && port->mapping.msg.hdr.request == VHOST_USER_SET_MEM_TABLE;
+	bool paused =
+		port->mapping.active && port->mapping.msg.hdr.request == VHOST_USER_SET_MEM_TABLE;
 
 	port_update_features(port);
 	port->num_tx = 0;
@@ -195,7 +199,7 @@ static void mapping_abort(struct port *port)
 }
 
 enum outcome mapping_begin(struct port *port, const struct vhost_user_msg *msg,
-				  const struct vhost_user_region *regions, unsigned int num)
+			   const struct vhost_user_region *regions, unsigned int num)
 {
 	struct port_mapping *m = &port->mapping;
 
@@ -235,7 +239,8 @@ static enum outcome mapping_apply(struct port *port)
 		while (slot < VHOST_USER_MEM_SLOTS_MAX && port->windows[slot].window)
 			slot++;
 		if (slot == VHOST_USER_MEM_SLOTS_MAX ||
-		    memmap_add(&port->map, gpa(r->guest_phys_addr), r->memory_size, m->windows[i].window)) {
+		    memmap_add(&port->map, gpa(r->guest_phys_addr), r->memory_size,
+			       m->windows[i].window)) {
 			mapping_abort(port);
 			return port_fail_rule(port, &m->msg, VU_RULE_SPACE);
 		}
@@ -334,7 +339,8 @@ void port_init(struct port *port, const struct port_conf *conf)
 	port->ctx = conf->ctx;
 	port->ack_always = conf->ack_always;
 	port->offered = base_features | (conf->options->offload ? offload_features : 0);
-	port->offered_protocol = VHOST_USER_PF_CARRIED & ~(conf->mem_slots ? 0 : VHOST_USER_PF_EXPLICIT_ONLY);
+	port->offered_protocol =
+		VHOST_USER_PF_CARRIED & ~(conf->mem_slots ? 0 : VHOST_USER_PF_EXPLICIT_ONLY);
 	port->config_mtu = conf->options->mtu;
 	port_set_mac(port, conf->options);
 	port->mapping.active = false;

@@ -70,7 +70,7 @@ struct port {
 	uint64_t offered;
 	uint64_t offered_protocol;
 	uint16_t config_mtu; /* of the mtu= option, 0: none */
-	uint8_t mac[6]; /* for GET_CONFIG; zero when none is pinned */
+	uint8_t mac[6];	     /* for GET_CONFIG; zero when none is pinned */
 
 	bool connected;
 	bool owned;
@@ -98,7 +98,7 @@ struct port {
 	bool rx_tso4;
 	bool rx_tso6;
 	bool rx_ecn;
-	uint32_t mtu_frame; /* longest frame without tags that is not a super-frame; 0: no limit */
+	uint32_t mtu_frame;  /* longest frame without tags that is not a super-frame; 0: no limit */
 	unsigned int num_tx; /* started transmit rings, enabled or not */
 	unsigned int num_rx; /* started and enabled receive rings */
 	struct vring *tx[PORT_PAIRS_MAX];

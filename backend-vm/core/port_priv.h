@@ -6,7 +6,13 @@
 #include "core/port.h"
 
 /* What a handler of a message says. ACK_*: answered if the front-end asked for it. */
-enum outcome { ACK_OK, ACK_FAILED, REPLIED, LATER, FAILED };
+enum outcome {
+	ACK_OK,
+	ACK_FAILED,
+	REPLIED,
+	LATER,
+	FAILED
+};
 
 static inline bool has(uint64_t features, unsigned int bit)
 {

@@ -2,13 +2,13 @@
 /*
  * The back-end's side of a vhost-user session: one port, one front-end.
  *
- * A message is checked against the table of abi/vhost_user.h, then handled by one short function. Messages arrive in the order
- * real front-ends send them, which is not the specification's ideal: NUM, CALL, ERR and ENABLE come before the
- * memory table, ENABLE before SET_FEATURES. So each of them only records, and what the data path may do is computed anew
- * after every message (port_update()).
+ * A message is checked against the table of abi/vhost_user.h, then handled by one short function. Messages
+ * arrive in the order real front-ends send them, which is not the specification's ideal: NUM, CALL, ERR and
+ * ENABLE come before the memory table, ENABLE before SET_FEATURES. So each of them only records, and what the
+ * data path may do is computed anew after every message (port_update()).
  *
- * A ring runs from SET_VRING_KICK to GET_VRING_BASE (vhost-user §Starting and stopping rings), independently of its being
- * enabled. A broken one waits for both in that order.
+ * A ring runs from SET_VRING_KICK to GET_VRING_BASE (vhost-user §Starting and stopping rings), independently of
+ * its being enabled. A broken one waits for both in that order.
  *
  * Windows on memory are entered a slice at a time: the message is answered when all are in, other ports go on
  * meanwhile, and no further message of this port is taken.
@@ -33,7 +33,8 @@ static enum outcome port_reply(struct port *port, const struct vhost_user_msg *r
 	return REPLIED;
 }
 
-static enum outcome port_reply_u64(struct port *port, const struct vhost_user_msg *msg, uint64_t value)
+static enum outcome port_reply_u64(struct port *port, const struct vhost_user_msg *msg,
+				   uint64_t value)
 {
 	struct vhost_user_msg reply;
 
@@ -302,7 +303,8 @@ static unsigned int fds_due(const struct vu_msg_info *info, const struct vhost_u
 	}
 }
 
-static enum vu_rule port_check(const struct port *port, const struct vhost_user_msg *msg, unsigned int num_fds)
+static enum vu_rule port_check(const struct port *port, const struct vhost_user_msg *msg,
+			       unsigned int num_fds)
 {
 	const struct vu_msg_info *info = vu_frontend_info(msg->hdr.request);
 	struct vu_limits limits = { port->protocol_features, PORT_VRINGS };
@@ -313,7 +315,8 @@ static enum vu_rule port_check(const struct port *port, const struct vhost_user_
 		return VU_RULE_UNKNOWN;
 	if (info->relay == VU_RELAY_REFUSE)
 		return VU_RULE_REFUSED;
-	rule = vu_check_frontend(msg, num_fds == PORT_FDS_AS_DUE ? fds_due(info, msg) : num_fds, &limits);
+	rule = vu_check_frontend(msg, num_fds == PORT_FDS_AS_DUE ? fds_due(info, msg) : num_fds,
+				 &limits);
 	if (rule)
 		return rule;
 	if (info->needs == VU_NEEDS_MEMORY && !port->regions.num)
@@ -349,7 +352,8 @@ int port_message(struct port *port, const struct vhost_user_msg *msg, unsigned i
 	enum vu_rule rule = port_check(port, msg, num_fds);
 
 	port->counters[CTR_MESSAGES]++;
-	return port_finish(port, msg, rule ? port_fail_rule(port, msg, rule) : port_dispatch(port, msg));
+	return port_finish(port, msg,
+			   rule ? port_fail_rule(port, msg, rule) : port_dispatch(port, msg));
 }
 
 int port_step(struct port *port)

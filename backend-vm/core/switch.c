@@ -6,7 +6,8 @@
 /* Learns the source. CTR_COUNT, or the reason to drop the frame. */
 static enum port_counter switch_learn(struct be_switch *sw, struct port *port, uint64_t src)
 {
-	if (src == port->last_src && sw->now == port->last_src_now && sw->fdb.generation == port->last_gen)
+	if (src == port->last_src && sw->now == port->last_src_now &&
+	    sw->fdb.generation == port->last_gen)
 		return CTR_COUNT;
 	if (!src || fdb_is_group(src))
 		return CTR_DROP_BAD_SOURCE;
@@ -40,7 +41,8 @@ static unsigned int switch_lookup(struct be_switch *sw, struct port *port, uint6
 
 	if (fdb_is_group(dst))
 		return OUT_FLOOD;
-	if (dst == port->last_dst && sw->now == port->last_dst_now && sw->fdb.generation == port->last_gen)
+	if (dst == port->last_dst && sw->now == port->last_dst_now &&
+	    sw->fdb.generation == port->last_gen)
 		return port->last_out;
 	out = fdb_lookup(&sw->fdb, dst, sw->now);
 	port->last_dst = dst;
@@ -107,7 +109,10 @@ void switch_burst(struct be_switch *sw, struct net_burst *burst)
 	for (unsigned int i = 0; i < burst->num; i++) {
 		struct net_frame *f = &burst->frames[i];
 
-		/* A flooded frame uses up as much of the sender's turn as it makes copies; the rest waits for the next. */
+		/*
+		 * A flooded frame uses up as much of the sender's turn as it makes copies; the rest waits for
+		 * the next.
+		 */
 		if (copies >= NET_BURST && copies > i) {
 			net_tx_untake(burst, burst->num - i);
 			break;
@@ -143,7 +148,9 @@ static void switch_rarp(struct be_switch *sw, struct port *port)
 	port->rarp = false;
 	if (sw->app != BE_APP_SWITCH)
 		return;
-	*f = (struct net_frame){ .len = FRAME_RARP_LEN, .head_len = FRAME_RARP_LEN, .drop = CTR_COUNT };
+	*f = (struct net_frame){ .len = FRAME_RARP_LEN,
+				 .head_len = FRAME_RARP_LEN,
+				 .drop = CTR_COUNT };
 	frame_make_rarp(f->head, port->rarp_mac);
 	switch_decide(sw, port, f);
 	if (f->drop == CTR_COUNT)

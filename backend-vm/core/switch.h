@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The applications: `switch`, a learning Ethernet switch of up to 32 ports, and `echo`, which returns each frame to its port
- * with the addresses swapped. Both work on bursts of net.h and know nothing of rings.
+ * The applications: `switch`, a learning Ethernet switch of up to 32 ports, and `echo`, which returns each
+ * frame to its port with the addresses swapped. Both work on bursts of net.h and know nothing of rings.
  *
  * One round of switch_poll() takes one burst of every transmit ring that has one. A burst is decided first (learn, look
  * up), then delivered, then every receiver touched and the sender are told once.
@@ -27,7 +27,8 @@ struct be_switch {
 };
 
 /* ports: already set up, borrowed. seed: not to be guessed. 0, or -EINVAL with *error (an address cannot be pinned). */
-int switch_init(struct be_switch *sw, const struct be_options *o, uint64_t seed, struct text *error);
+int switch_init(struct be_switch *sw, const struct be_options *o, uint64_t seed,
+		struct text *error);
 void switch_add_port(struct be_switch *sw, struct port *port);
 
 /* The clock of ageing and of the move limit; to be told every now and then. */

@@ -57,8 +57,8 @@ int hport_signals(void)
 }
 
 /*
- * Adds 1 to a peer's eventfd. The peer can make that block (clear O_NONBLOCK, fill the counter): a periodic signal bounds
- * the wait, and the session then ends.
+ * Adds 1 to a peer's eventfd. The peer can make that block (clear O_NONBLOCK, fill the counter): a periodic
+ * signal bounds the wait, and the session then ends.
  */
 static void signal_peer(struct hport *hp, int fd)
 {
@@ -138,7 +138,8 @@ static int op_bind_kick(void *ctx, unsigned int queue, bool present, const char 
 	ret = take_eventfd(hp, &hp->kick_fd[queue], present, why);
 	if (ret || !present)
 		return ret;
-	event_assign(&hp->kick_ev[queue], hp->base, hp->kick_fd[queue], EV_READ | EV_ET | EV_PERSIST, on_kick, hp);
+	event_assign(&hp->kick_ev[queue], hp->base, hp->kick_fd[queue],
+		     EV_READ | EV_ET | EV_PERSIST, on_kick, hp);
 	if (event_add(&hp->kick_ev[queue], NULL)) {
 		*why = "the kick eventfd cannot be watched";
 		fd_close(&hp->kick_fd[queue]);
@@ -252,8 +253,8 @@ static int session_message(struct hport *hp)
 	struct wire_msg *in = &hp->reader.in;
 	int ret;
 
-	log_debug(hp->port.name, "%s, %u bytes, %u fds", vu_frontend_name(in->msg.hdr.request), in->msg.hdr.size,
-		  in->num_fds);
+	log_debug(hp->port.name, "%s, %u bytes, %u fds", vu_frontend_name(in->msg.hdr.request),
+		  in->msg.hdr.size, in->num_fds);
 	ret = port_message(&hp->port, &in->msg, in->num_fds);
 	while (!ret && port_busy(&hp->port))
 		ret = port_step(&hp->port);
@@ -306,7 +307,8 @@ static void on_listen(evutil_socket_t fd, short what, void *arg)
 		session_begin(hp, sock);
 		return;
 	} else {
-		log_peer(LOG_L_WARN, hp->port.name, "has a front-end already, a second one was refused");
+		log_peer(LOG_L_WARN, hp->port.name,
+			 "has a front-end already, a second one was refused");
 		close(sock);
 	}
 	/* Not again at once: a client that retries in a loop, or no fds, must not keep us busy. */

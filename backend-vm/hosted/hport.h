@@ -2,8 +2,9 @@
 /*
  * A port of the hosted back-end: core/be.h over a UNIX socket, mmap() and eventfds.
  *
- * In server mode the port listens and serves one front-end at a time; in client mode it connects, and connects again with
- * growing pauses. Everything runs in one thread; libevent brings messages and, while the data path sleeps, kicks.
+ * In server mode the port listens and serves one front-end at a time; in client mode it connects, and connects
+ * again with growing pauses. Everything runs in one thread; libevent brings messages and, while the data path
+ * sleeps, kicks.
  */
 #ifndef BACKEND_HOSTED_HPORT_H
 #define BACKEND_HOSTED_HPORT_H

@@ -12,7 +12,8 @@
 /* The ports that have windows, for the signal handler: only ever changed by the thread it interrupts. */
 static struct hport *volatile ports[BE_PORTS_MAX];
 
-void *hwindow_map(struct hport *hp, int fd, const struct vhost_user_region *region, const char **why)
+void *hwindow_map(struct hport *hp, int fd, const struct vhost_user_region *region,
+		  const char **why)
 {
 	struct hport_window *w = NULL;
 	uint64_t end, page, skip;
@@ -75,7 +76,8 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 			if (!w->ptr || at < map || at >= map + w->bytes)
 				continue;
 			if (mmap(w->map, w->bytes, PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED) {
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+				 0) != MAP_FAILED) {
 				hp->dead = "the front-end took memory away that it had shared";
 				return;
 			}

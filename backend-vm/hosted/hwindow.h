@@ -9,7 +9,8 @@
 #include "hosted/hport.h"
 
 /* Maps the region at mmap_offset of the file. NULL with *why. The fd stays the caller's. */
-void *hwindow_map(struct hport *hp, int fd, const struct vhost_user_region *region, const char **why);
+void *hwindow_map(struct hport *hp, int fd, const struct vhost_user_region *region,
+		  const char **why);
 void hwindow_unmap(struct hport *hp, void *ptr);
 
 /* Installs the handler. 0 or -errno. */

@@ -56,12 +56,14 @@ static const char usage[] =
 	"\n"
 	"Serves vhost-user network front-ends with the device logic of the appliance.\n"
 	"\n"
-	"  --port NAME=SOCKET   a port and its UNIX socket; mode=client connects instead of listening\n"
+	"  --port NAME=SOCKET   a port and its UNIX socket; mode=client connects instead of "
+	"listening\n"
 	"  --control PATH       socket that answers {\"cmd\":\"status\"} with one line of JSON\n"
 	"  --log-level LEVEL    error, warn, info (default), debug\n"
 	"  --version, --help\n"
 	"\n"
-	"APPLICATION: switch (default) or echo. Keys: poll=always|adaptive[:US]|never, offload=on|off,\n"
+	"APPLICATION: switch (default) or echo. Keys: poll=always|adaptive[:US]|never, "
+	"offload=on|off,\n"
 	"mtu=BYTES, age=SECONDS, port.NAME.mac=ADDRESS.\n";
 
 static int port_option(void *arg, const char *key, const char *value)
@@ -70,7 +72,9 @@ static int port_option(void *arg, const char *key, const char *value)
 
 	if (!conf->name) {
 		if (!value || !prog_valid_port_name(key))
-			die_usage("--port %s: a port is NAME=SOCKET, NAME of letters, digits, '_', '.', '-'", key);
+			die_usage("--port %s: a port is NAME=SOCKET, NAME of letters, digits, '_', "
+				  "'.', '-'",
+				  key);
 		conf->name = strdup(key);
 		conf->path = strdup(value);
 		if (!*value || !conf->name || !conf->path)
@@ -78,7 +82,8 @@ static int port_option(void *arg, const char *key, const char *value)
 		return 0;
 	}
 	if (strcmp(key, "mode") || !value || (strcmp(value, "server") && strcmp(value, "client")))
-		die_usage("--port %s: unknown option '%s'; mode=server or mode=client", conf->name, key);
+		die_usage("--port %s: unknown option '%s'; mode=server or mode=client", conf->name,
+			  key);
 	conf->client = !strcmp(value, "client");
 	return 0;
 }
@@ -122,9 +127,12 @@ static void parse_application(struct backend *b, char **words, int num)
 static void parse_command_line(struct backend *b, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "port", required_argument, NULL, 'p' },      { "control", required_argument, NULL, 'c' },
-		{ "log-level", required_argument, NULL, 'l' }, { "version", no_argument, NULL, 'v' },
-		{ "help", no_argument, NULL, 'h' },	       { 0 },
+		{ "port", required_argument, NULL, 'p' },
+		{ "control", required_argument, NULL, 'c' },
+		{ "log-level", required_argument, NULL, 'l' },
+		{ "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
 	int c;
 
@@ -138,7 +146,8 @@ static void parse_command_line(struct backend *b, int argc, char **argv)
 			break;
 		case 'l':
 			if (log_set_level(optarg))
-				die_usage("--log-level %s: error, warn, info, debug or trace", optarg);
+				die_usage("--log-level %s: error, warn, info, debug or trace",
+					  optarg);
 			break;
 		case 'v':
 			prog_print_version("vvu-backend");
@@ -157,8 +166,8 @@ static void parse_command_line(struct backend *b, int argc, char **argv)
 
 /* ---- control ---- */
 
-static int on_control(void *arg, const char *cmd, struct json_object *request, struct json_object *reply,
-		      const char **error)
+static int on_control(void *arg, const char *cmd, struct json_object *request,
+		      struct json_object *reply, const char **error)
 {
 	struct backend *b = arg;
 	struct json_object *ports, *counters;
@@ -168,9 +177,11 @@ static int on_control(void *arg, const char *cmd, struct json_object *request, s
 		return -ENOENT;
 	}
 	json_object_object_add(reply, "application",
-			       json_object_new_string(b->options.app == BE_APP_ECHO ? "echo" : "switch"));
-	json_object_object_add(reply, "uptime_ms",
-			       json_object_new_int64((int64_t)((now_ns() - b->started_ns) / 1000000)));
+			       json_object_new_string(b->options.app == BE_APP_ECHO ? "echo"
+										    : "switch"));
+	json_object_object_add(
+		reply, "uptime_ms",
+		json_object_new_int64((int64_t)((now_ns() - b->started_ns) / 1000000)));
 	ports = json_object_new_array();
 	for (unsigned int i = 0; i < b->num_ports; i++) {
 		struct json_object *p = json_object_new_object();
@@ -189,7 +200,8 @@ static int on_control(void *arg, const char *cmd, struct json_object *request, s
 		char name[STATS_NAME_MAX + 1];
 
 		stats_name(b->sw, i, name);
-		json_object_object_add(counters, name, json_object_new_int64((int64_t)stats_value(b->sw, i)));
+		json_object_object_add(counters, name,
+				       json_object_new_int64((int64_t)stats_value(b->sw, i)));
 	}
 	json_object_object_add(reply, "counters", counters);
 	return 0;
@@ -206,7 +218,8 @@ static void wait_events(struct backend *b, uint64_t now, uint64_t deadline)
 {
 	if (deadline != UINT64_MAX) {
 		uint64_t us = (deadline - now) / 1000;
-		struct timeval tv = { .tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000) };
+		struct timeval tv = { .tv_sec = (time_t)(us / 1000000),
+				      .tv_usec = (suseconds_t)(us % 1000000) };
 
 		event_add(b->timeout, &tv);
 	}
@@ -279,7 +292,8 @@ static void start(struct backend *b)
 	if (b->control_path) {
 		b->control = control_open(b->base, b->control_path, on_control, b);
 		if (!b->control)
-			die("cannot open the control socket %s: %s", b->control_path, strerror(errno));
+			die("cannot open the control socket %s: %s", b->control_path,
+			    strerror(errno));
 	}
 	b->started_ns = now_ns();
 	poller_init(&b->poller, &b->options, b->started_ns);

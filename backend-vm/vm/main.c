@@ -2,8 +2,9 @@
 /*
  * The appliance: the switch in a VM of its own, one port per virtio-vhost-user device.
  *
- * Ring 3, one vCPU, interrupts off except where the loop lets them in: while sleeping, and now and then while polling. They
- * only raise flags; the flag of a device's configuration interrupt is why its status is read at all.
+ * Ring 3, one vCPU, interrupts off except where the loop lets them in: while sleeping, and now and then while
+ * polling. They only raise flags; the flag of a device's configuration interrupt is why its status is read at
+ * all.
  *
  * While traffic flows a round touches memory only: no exits, but the doorbells of receivers that want to be called.
  * Messages are seen in memory, too. What only an interrupt tells is that a front-end has gone; so interrupts are let in
@@ -19,10 +20,11 @@
 #define VIRTIO_MODERN_END 0x1100
 
 #define ROUNDS_PER_CONTROL 16 /* between two looks at the control channels and the clock */
-#define IRQ_WINDOW_NS	   UINT64_C(20000000) /* between two times that interrupts are let in while polling, ... */
-#define IRQ_WINDOW_MAX_NS  UINT64_C(100000000) /* ... at most */
-#define STATS_EVERY_NS	   UINT64_C(50000000)
-#define CTRL_IDLE_NS	   UINT64_C(100000000) /* a port that is ending is looked at this often */
+#define IRQ_WINDOW_NS                                                                              \
+	UINT64_C(20000000) /* between two times that interrupts are let in while polling, ... */
+#define IRQ_WINDOW_MAX_NS UINT64_C(100000000) /* ... at most */
+#define STATS_EVERY_NS	  UINT64_C(50000000)
+#define CTRL_IDLE_NS	  UINT64_C(100000000) /* a port that is ending is looked at this often */
 
 struct appliance {
 	const struct gd_platform *p;
@@ -66,7 +68,8 @@ static int found(void *arg, unsigned int bdf, uint16_t vendor, uint16_t device)
 	if (device != VIRTIO_MODERN + VIRTIO_ID_VHOST_USER && !has_doorbells(a->p, bdf))
 		return 0;
 	if (a->num == BE_PORTS_MAX) {
-		rt_log(GD_LOG_WARN, "more than %u virtio-vhost-user devices: the rest is not used", BE_PORTS_MAX);
+		rt_log(GD_LOG_WARN, "more than %u virtio-vhost-user devices: the rest is not used",
+		       BE_PORTS_MAX);
 		return 1;
 	}
 	a->bdfs[a->num++] = bdf;
@@ -87,7 +90,8 @@ static void *need(size_t size, size_t align)
 	void *mem = rt_alloc(size, align);
 
 	if (!mem) {
-		rt_log(GD_LOG_ERROR, "out of memory: give the VM more (32 MiB is enough for 32 ports)");
+		rt_log(GD_LOG_ERROR,
+		       "out of memory: give the VM more (32 MiB is enough for 32 ports)");
 		rt_exit(1);
 	}
 	return mem;
@@ -129,8 +133,8 @@ static void open_ports(struct appliance *a)
 
 		name_port(a, i, name);
 		if (vport_open(vp, &conf)) {
-			rt_log(GD_LOG_ERROR, "port %s: device %02x.%u cannot be used", name, a->bdfs[i] >> 3,
-			       a->bdfs[i] & 7);
+			rt_log(GD_LOG_ERROR, "port %s: device %02x.%u cannot be used", name,
+			       a->bdfs[i] >> 3, a->bdfs[i] & 7);
 			rt_exit(1);
 		}
 		a->ports[i] = vp;
@@ -221,7 +225,8 @@ static void irq_window(struct appliance *a, uint64_t now)
 	} else {
 		rt_irq_window();
 		take_irqs(a);
-		a->window_ns = a->window_ns < IRQ_WINDOW_MAX_NS ? a->window_ns * 2 : IRQ_WINDOW_MAX_NS;
+		a->window_ns =
+			a->window_ns < IRQ_WINDOW_MAX_NS ? a->window_ns * 2 : IRQ_WINDOW_MAX_NS;
 	}
 	a->next_window_ns = now + a->window_ns;
 }
@@ -296,7 +301,8 @@ int rt_main(const char *cmdline)
 	}
 	gd_pci_scan(a->p, found, a);
 	if (!a->num) {
-		rt_printf("appliance: no virtio-vhost-user device found: nothing to serve, powering off\n");
+		rt_printf("appliance: no virtio-vhost-user device found: nothing to serve, "
+			  "powering off\n");
 		return 0;
 	}
 	a->sw = need(sizeof(*a->sw), 64);

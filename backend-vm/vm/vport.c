@@ -89,8 +89,8 @@ static void op_err(void *ctx, unsigned int queue)
 
 static void op_log(void *ctx, enum be_log_level level, const char *port, const char *text)
 {
-	static const enum gd_log_level levels[] = {GD_LOG_ERROR, GD_LOG_WARN, GD_LOG_INFO,
-						   GD_LOG_DEBUG};
+	static const enum gd_log_level levels[] = { GD_LOG_ERROR, GD_LOG_WARN, GD_LOG_INFO,
+						    GD_LOG_DEBUG };
 
 	rt_log(levels[level], "%s: %s", port, text);
 }

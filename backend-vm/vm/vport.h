@@ -14,7 +14,12 @@
 #include "core/switch.h"
 #include "gd/vvu.h"
 
-enum vport_state { VPORT_CLOSED, VPORT_OPEN, VPORT_ENDING, VPORT_BROKEN };
+enum vport_state {
+	VPORT_CLOSED,
+	VPORT_OPEN,
+	VPORT_ENDING,
+	VPORT_BROKEN
+};
 
 struct vport {
 	struct port port;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Order of the checks: header, row of the table, gate, size, fields, fds. Each later one relies on the earlier: no field
- * is read before the payload's size is known to be that of the message.
+ * Order of the checks: header, row of the table, gate, size, fields, fds. Each later one relies on the earlier:
+ * no field is read before the payload's size is known to be that of the message.
  */
 #include "vu_region.h"
 
@@ -66,7 +66,8 @@ static enum vu_rule check_config(const struct vhost_user_msg *msg)
 
 	if (msg->hdr.size < VHOST_USER_CONFIG_HDR)
 		return VU_RULE_SIZE;
-	if (config->size > VHOST_USER_CONFIG_MAX || config->offset > VHOST_USER_CONFIG_MAX - config->size)
+	if (config->size > VHOST_USER_CONFIG_MAX ||
+	    config->offset > VHOST_USER_CONFIG_MAX - config->size)
 		return VU_RULE_VALUE;
 	if (msg->hdr.size != VHOST_USER_CONFIG_HDR + config->size)
 		return VU_RULE_SIZE;
@@ -96,7 +97,8 @@ static enum vu_rule check_state(const struct vhost_user_msg *msg, const struct v
 		return VU_RULE_INDEX;
 	switch (msg->hdr.request) {
 	case VHOST_USER_SET_VRING_NUM:
-		return state->num >= 1 && state->num <= VRING_SIZE_MAX ? VU_RULE_NONE : VU_RULE_VALUE;
+		return state->num >= 1 && state->num <= VRING_SIZE_MAX ? VU_RULE_NONE
+								       : VU_RULE_VALUE;
 	case VHOST_USER_SET_VRING_ENABLE:
 		return state->num <= 1 ? VU_RULE_NONE : VU_RULE_VALUE;
 	default:
@@ -114,8 +116,8 @@ static enum vu_rule check_u64(const struct vhost_user_msg *msg, const struct vu_
 	case VHOST_USER_SET_VRING_ERR:
 		if (v & ~(uint64_t)VRING_U64_KNOWN)
 			return VU_RULE_VALUE;
-		return (v & VHOST_USER_VRING_INDEX_MASK) < limits->max_queues ? VU_RULE_NONE :
-										VU_RULE_INDEX;
+		return (v & VHOST_USER_VRING_INDEX_MASK) < limits->max_queues ? VU_RULE_NONE
+									      : VU_RULE_INDEX;
 	case VHOST_USER_NET_SET_MTU: /* virtio_net_config.mtu has 16 bits */
 		return v <= UINT16_MAX ? VU_RULE_NONE : VU_RULE_VALUE;
 	case VHOST_USER_SET_STATUS: /* device status is a byte (virtio 1.2 §2.1) */
@@ -137,8 +139,8 @@ static enum vu_rule check_fields(const struct vhost_user_msg *msg, const struct 
 	case VU_PAYLOAD_ADDR:
 		if (msg->payload.addr.index >= limits->max_queues)
 			return VU_RULE_INDEX;
-		return msg->payload.addr.flags & ~(uint32_t)VHOST_VRING_F_LOG_MASK ? VU_RULE_VALUE :
-										      VU_RULE_NONE;
+		return msg->payload.addr.flags & ~(uint32_t)VHOST_VRING_F_LOG_MASK ? VU_RULE_VALUE
+										   : VU_RULE_NONE;
 	case VU_PAYLOAD_MEM_TABLE:
 		return vu_region_check_all(msg->payload.mem.regions, msg->payload.mem.num_regions);
 	case VU_PAYLOAD_MEM_REG:
@@ -146,9 +148,9 @@ static enum vu_rule check_fields(const struct vhost_user_msg *msg, const struct 
 	case VU_PAYLOAD_CONFIG:
 		if (msg->hdr.request != VHOST_USER_SET_CONFIG)
 			return VU_RULE_NONE;
-		return msg->payload.config.flags & ~(uint32_t)VHOST_USER_CONFIG_F_WRITABLE_MASK ?
-			       VU_RULE_VALUE :
-			       VU_RULE_NONE;
+		return msg->payload.config.flags & ~(uint32_t)VHOST_USER_CONFIG_F_WRITABLE_MASK
+			       ? VU_RULE_VALUE
+			       : VU_RULE_NONE;
 	default:
 		return VU_RULE_NONE;
 	}
@@ -186,7 +188,8 @@ static enum vu_rule check_fds(const struct vhost_user_msg *msg, const struct vu_
 
 static bool gate_open(const struct vu_msg_info *info, uint64_t protocol_features)
 {
-	return info->gate == VHOST_USER_PROTOCOL_F_NONE || (protocol_features & BIT_ULL(info->gate));
+	return info->gate == VHOST_USER_PROTOCOL_F_NONE ||
+	       (protocol_features & BIT_ULL(info->gate));
 }
 
 /* What requests of both directions have in common. */

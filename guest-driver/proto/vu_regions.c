@@ -82,7 +82,8 @@ enum vu_rule vu_regions_add(struct vu_regions *set, const struct vhost_user_regi
 	return VU_RULE_NONE;
 }
 
-enum vu_rule vu_regions_del(struct vu_regions *set, const struct vhost_user_region *region, uint32_t *index)
+enum vu_rule vu_regions_del(struct vu_regions *set, const struct vhost_user_region *region,
+			    uint32_t *index)
 {
 	for (uint32_t i = 0; i < set->num; i++) {
 		const struct vhost_user_region *r = &set->regions[i];

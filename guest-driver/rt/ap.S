@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Start-up of further CPUs. A start-up IPI begins in real mode on a page below 1 MiB, to which ring0_cpu_start() copies the
- * trampoline. One CPU starts at a time; ring0_ap says where it goes.
+ * Start-up of further CPUs. A start-up IPI begins in real mode on a page below 1 MiB, to which
+ * ring0_cpu_start() copies the trampoline. One CPU starts at a time; ring0_ap says where it goes.
  */
 #include "ring0.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Ring 3's end of a CPU exception. Ring 0 has copied the registers to rt_fault_info and entered rt_fault_entry on a stack of
- * its own. Within rt_catch() execution goes on there, as if fn had returned.
+ * Ring 3's end of a CPU exception. Ring 0 has copied the registers to rt_fault_info and entered rt_fault_entry
+ * on a stack of its own. Within rt_catch() execution goes on there, as if fn had returned.
  */
 #include "ring0.h"
 

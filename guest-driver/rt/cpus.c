@@ -44,7 +44,7 @@ int rt_cpu_start(unsigned int apic_id, void (*fn)(void *arg), void *arg)
 
 	if (!stack || !start)
 		return -ENOMEM;
-	*start = (struct start){fn, arg};
+	*start = (struct start){ fn, arg };
 	page = (int64_t)ring0_call3(RING0_CPU_START, (uintptr_t)cpu_main,
 				    (uintptr_t)stack + STACK_BYTES, (uintptr_t)start);
 	if (page < 0)

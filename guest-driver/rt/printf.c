@@ -84,7 +84,7 @@ static const char *parse_number(const char *f, int *v)
 /* Parses flags, width, precision and size; returns the conversion character's place. */
 static const char *parse_spec(const char *f, struct spec *sp, va_list *ap)
 {
-	*sp = (struct spec){.precision = -1};
+	*sp = (struct spec){ .precision = -1 };
 	for (;; f++) {
 		if (*f == '-')
 			sp->left = true;
@@ -116,7 +116,7 @@ static const char *parse_spec(const char *f, struct spec *sp, va_list *ap)
 
 static void put_conversion(struct out *o, const struct spec *sp, char conv, va_list *ap)
 {
-	char one[2] = {0};
+	char one[2] = { 0 };
 	uint64_t u;
 	int64_t d;
 
@@ -151,7 +151,7 @@ static void put_conversion(struct out *o, const struct spec *sp, char conv, va_l
 
 int rt_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap_in)
 {
-	struct out o = {.buf = buf, .size = size};
+	struct out o = { .buf = buf, .size = size };
 	struct spec sp;
 	va_list ap;
 

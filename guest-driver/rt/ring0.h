@@ -63,10 +63,10 @@
 #define RING0_XSETBV	 5 /* value of XCR0 */
 #define RING0_KVMCLOCK	 6 /* pvclock page on or off: msr value */
 #define RING0_TIMER_RATE 7 /* apic timer ticks per 2^20 tsc cycles, as calibrated by the caller */
-#define RING0_TIMER_COUNT \
+#define RING0_TIMER_COUNT                                                                          \
 	8	      /* apic timer: count to start with (0: leave it); returns the current one */
 #define RING0_RESET 9 /* triple fault */
-#define RING0_CPU_START                                                                          \
+#define RING0_CPU_START                                                                            \
 	10 /* rip, rsp, argument: prepares the next CPU; the page of its start-up IPI, or -errno \
 	    */
 #define RING0_AP_STARTED 11 /* whether the CPU prepared last has reached ring 3 */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * PVH entry, the descriptor and page tables (constants: each instruction of ring 0 can cost a microsecond), and all ways
- * into and out of ring 0.
+ * PVH entry, the descriptor and page tables (constants: each instruction of ring 0 can cost a microsecond), and
+ * all ways into and out of ring 0.
  */
 #include "ring0.h"
 
@@ -172,9 +172,9 @@ ring0_stop:
 	jmp ring0_stop
 
 /*
- * Lets in what is pending. Where ring 0 is emulated, `sti` and `cli` alone let nothing in: interrupts come only when the
- * emulation ends, as it does at `hlt`. So the CPU halts, and wakes itself by an interrupt of the lowest priority
- * in use, which therefore comes last.
+ * Lets in what is pending. Where ring 0 is emulated, `sti` and `cli` alone let nothing in: interrupts come only
+ * when the emulation ends, as it does at `hlt`. So the CPU halts, and wakes itself by an interrupt of the
+ * lowest priority in use, which therefore comes last.
  */
 ring0_irq_window:
 	movb $0, ring0_window

@@ -50,7 +50,7 @@ static struct window *reserve(uint64_t pages)
 		return NULL;
 	memmove(&windows[i + 1], &windows[i], (num_windows - i) * sizeof(windows[0]));
 	num_windows++;
-	windows[i] = (struct window){.va = va, .pages = pages};
+	windows[i] = (struct window){ .va = va, .pages = pages };
 	return &windows[i];
 }
 

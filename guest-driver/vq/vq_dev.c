@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The hot path is vq_dev_get() for a chain of one descriptor, vq_dev_put() and vq_dev_publish(): a handful of loads, one
- * translation that the map's hint answers, no calls. Everything else (longer chains, indirect tables, region
- * boundaries, errors) is in functions of its own.
+ * The hot path is vq_dev_get() for a chain of one descriptor, vq_dev_put() and vq_dev_publish(): a handful of
+ * loads, one translation that the map's hint answers, no calls. Everything else (longer chains, indirect
+ * tables, region boundaries, errors) is in functions of its own.
  *
  * A descriptor is read once into a local struct vring_desc, and only that is looked at. The words it came from may
  * change meanwhile; that harms nobody but the driver.
@@ -12,7 +12,10 @@
 #include "abi/errno.h"
 #include "vq_barrier.h"
 
-/* How far behind avail_event may fall before it is moved along: rarely enough to leave the driver's cache line alone. */
+/*
+ * How far behind avail_event may fall before it is moved along: rarely enough to leave the driver's cache line
+ * alone.
+ */
 #define KICK_MOVE_EVERY 16384
 
 const char *vq_broken_name(enum vq_broken why)
@@ -80,7 +83,8 @@ int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf)
 		.indirect = conf->indirect,
 		.conf = *conf,
 	};
-	if (conf->size == 0 || conf->size > VQ_DEV_SIZE_MAX || !IS_ALIGNED(conf->size, conf->size)) {
+	if (conf->size == 0 || conf->size > VQ_DEV_SIZE_MAX ||
+	    !IS_ALIGNED(conf->size, conf->size)) {
 		vq_dev_break(vq, VQ_BROKEN_SIZE);
 		return -EPROTO;
 	}
@@ -174,7 +178,7 @@ static inline struct vring_desc desc_snapshot(const struct vring_desc *desc)
 struct walk {
 	struct vq_dev *vq;
 	struct vq_chain *chain;
-	unsigned int steps;  /* descriptors so far */
+	unsigned int steps; /* descriptors so far */
 	bool writable_seen;
 };
 
@@ -290,7 +294,8 @@ static enum vq_broken walk_chain(struct vq_dev *vq, struct vq_chain *chain, stru
 }
 
 /* A chain of one descriptor whose buffer lies in one region. False: walk_chain() has to look at it. */
-static inline bool get_single(struct vq_dev *vq, struct vq_chain *chain, const struct vring_desc *desc)
+static inline bool get_single(struct vq_dev *vq, struct vq_chain *chain,
+			      const struct vring_desc *desc)
 {
 	uint16_t in = (desc->flags & VRING_DESC_F_WRITE) != 0;
 	uint64_t got;
@@ -410,8 +415,8 @@ bool vq_dev_kick_enable(struct vq_dev *vq)
 }
 
 /* Copies at most len bytes from offset on between flat memory and num segments; to_segs says which way. */
-static uint32_t copy_segs(const struct vq_seg *seg, unsigned int num, uint32_t offset, uint8_t *flat,
-			  uint32_t len, bool to_segs)
+static uint32_t copy_segs(const struct vq_seg *seg, unsigned int num, uint32_t offset,
+			  uint8_t *flat, uint32_t len, bool to_segs)
 {
 	uint32_t done = 0;
 

@@ -12,7 +12,7 @@ static struct fdb fdb;
 
 static void check_all(unsigned int ports)
 {
-	uint32_t per_port[FDB_PORTS_MAX] = {0}, num = 0;
+	uint32_t per_port[FDB_PORTS_MAX] = { 0 }, num = 0;
 
 	for (unsigned int i = 0; i < FDB_ENTRIES; i++) {
 		const struct fdb_entry *e = &fdb.entries[i];
@@ -47,7 +47,8 @@ static void one_operation(struct input *in, unsigned int ports, uint32_t *now)
 			CHECK(fdb_lookup(&fdb, mac, *now) == port);
 		break;
 	case 3:
-		CHECK(fdb_lookup(&fdb, mac, *now) == FDB_NO_PORT || fdb_lookup(&fdb, mac, *now) < ports);
+		CHECK(fdb_lookup(&fdb, mac, *now) == FDB_NO_PORT ||
+		      fdb_lookup(&fdb, mac, *now) < ports);
 		break;
 	default:
 		switch (fdb_learn(&fdb, mac, port, *now)) {
@@ -72,7 +73,7 @@ static void one_operation(struct input *in, unsigned int ports, uint32_t *now)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = {data, size};
+	struct input in = { data, size };
 	uint64_t seed = input_u64(&in);
 	uint32_t age = input_u16(&in), now = 1;
 	unsigned int ports = 1 + input_u8(&in) % FDB_PORTS_MAX;

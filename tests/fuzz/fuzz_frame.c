@@ -33,7 +33,7 @@ static void cut(const uint8_t *frame, uint32_t len, uint32_t gso_size, bool ipv6
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = {data, size};
+	struct input in = { data, size };
 	uint32_t gso_size = input_u16(&in), start = input_u16(&in), offset = input_u16(&in);
 	bool ipv6 = input_u8(&in) & 1;
 	uint32_t len = (uint32_t)input_left(&in);
@@ -46,7 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(frame);
 	input_bytes(&in, frame, len);
 	if (frame_parse_tcp(frame, len, &at))
-		CHECK(at.l3 >= FRAME_ETH_HDR && at.l3 + 20u <= at.l4 && at.l4 + 20u <= at.payload && at.payload <= len);
+		CHECK(at.l3 >= FRAME_ETH_HDR && at.l3 + 20u <= at.l4 && at.l4 + 20u <= at.payload &&
+		      at.payload <= len);
 	if (len >= FRAME_ETH_HDR)
 		CHECK(frame_flow_hash(frame, len) == frame_flow_hash(frame, len));
 	cut(frame, len, gso_size, ipv6);

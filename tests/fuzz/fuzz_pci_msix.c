@@ -77,15 +77,15 @@ static void t_reset(struct pci_fn *fn)
 	msix_reset(&of(fn)->msix);
 }
 
-static const struct pci_fn_ops ops = {.bar_read = t_read,
-				      .bar_write = t_write,
-				      .bar_moved = t_moved,
-				      .config_written = t_written,
-				      .reset = t_reset};
+static const struct pci_fn_ops ops = { .bar_read = t_read,
+				       .bar_write = t_write,
+				       .bar_moved = t_moved,
+				       .config_written = t_written,
+				       .reset = t_reset };
 
 static void add_function(struct run *r, struct test_fn *t)
 {
-	static const struct pci_ids ids = {.vendor = 0x1af4, .device = 0x1075, .class = 0xff00};
+	static const struct pci_ids ids = { .vendor = 0x1af4, .device = 0x1075, .class = 0xff00 };
 
 	pci_fn_init(&t->fn, "fuzz", &ids, &ops);
 	pci_fn_add_bar(&t->fn, 0, BAR_BYTES, false, false);
@@ -119,7 +119,7 @@ static bool can_deliver(const struct test_fn *t, unsigned int vector)
 
 static bool readable(int fd)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 
 	return poll(&p, 1, 0) == 1;
 }
@@ -233,7 +233,7 @@ static void operation(struct run *r)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct run r;
-	struct input in = {data, size};
+	struct input in = { data, size };
 
 	log_set_level("error");
 	memset(&r, 0, sizeof(r));

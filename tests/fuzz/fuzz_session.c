@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Two ports of the switch with front-ends that may do anything: send any message, write anything into their memory at any
- * time, come and go. Each front-end's memory is an allocation of its own, so that an access that leaves it is seen.
+ * Two ports of the switch with front-ends that may do anything: send any message, write anything into their
+ * memory at any time, come and go. Each front-end's memory is an allocation of its own, so that an access that
+ * leaves it is seen.
  *
- * Input: u8 options (bit 0 echo, bit 1 offload=off), then operations; their first byte has the kind in bits 0-3 and the port in
- * bit 7:
+ * Input: u8 options (bit 0 echo, bit 1 offload=off), then operations; their first byte has the kind in bits 0-3
+ * and the port in bit 7:
  *   0  message: u8 fds (0xff: as due), header, payload
  *   1  memory: le16 offset, u8 length, bytes
  *   2  poll      3  step      4  front-end goes      5  and comes
@@ -44,11 +45,13 @@ static int op_send(void *ctx, const struct vhost_user_msg *msg)
 	return p->failures & 1 ? -EAGAIN : 0;
 }
 
-static void *op_begin(void *ctx, const struct vhost_user_region *r, unsigned int index, const char **why)
+static void *op_begin(void *ctx, const struct vhost_user_region *r, unsigned int index,
+		      const char **why)
 {
 	struct peer *p = ctx;
 
-	if ((p->failures & 2) || r->memory_size > MEM_BYTES || r->mmap_offset > MEM_BYTES - r->memory_size) {
+	if ((p->failures & 2) || r->memory_size > MEM_BYTES ||
+	    r->mmap_offset > MEM_BYTES - r->memory_size) {
 		*why = "no";
 		return NULL;
 	}
@@ -131,7 +134,7 @@ static void step(struct peer *p)
 
 static void send_u64(struct peer *p, uint32_t request, uint64_t v)
 {
-	struct vhost_user_msg msg = {.hdr = {request, VHOST_USER_VERSION, 8}, .payload.u64 = v};
+	struct vhost_user_msg msg = { .hdr = { request, VHOST_USER_VERSION, 8 }, .payload.u64 = v };
 
 	deliver(p, &msg, PORT_FDS_AS_DUE);
 }
@@ -139,31 +142,38 @@ static void send_u64(struct peer *p, uint32_t request, uint64_t v)
 static void set_up(struct peer *p, uint8_t choice)
 {
 	static const uint64_t features[] = {
-		0, VIRTIO_FEATURE(F_VERSION_1), VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_NET_FEATURE(F_MRG_RXBUF),
-		VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_EVENT_IDX) | VIRTIO_FEATURE(F_INDIRECT_DESC),
+		0,
+		VIRTIO_FEATURE(F_VERSION_1),
+		VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_NET_FEATURE(F_MRG_RXBUF),
+		VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_EVENT_IDX) |
+			VIRTIO_FEATURE(F_INDIRECT_DESC),
 	};
 	struct vhost_user_msg mem = {
-		.hdr = {VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION, VHOST_USER_MEM_TABLE_BYTES(2)},
-		.payload.mem = {.num_regions = 2,
-				.regions = {{GPA_BASE, MEM_BYTES / 2, USER_BASE, 0},
-					    {GPA_BASE + MEM_BYTES / 2, MEM_BYTES / 2, USER_BASE + MEM_BYTES / 2,
-					     MEM_BYTES / 2}}},
+		.hdr = { VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION,
+			 VHOST_USER_MEM_TABLE_BYTES(2) },
+		.payload.mem = { .num_regions = 2,
+				 .regions = { { GPA_BASE, MEM_BYTES / 2, USER_BASE, 0 },
+					      { GPA_BASE + MEM_BYTES / 2, MEM_BYTES / 2,
+						USER_BASE + MEM_BYTES / 2, MEM_BYTES / 2 } } },
 	};
 
 	p->failures = 0;
 	if (p->port.connected)
 		gone(p);
 	port_connect(&p->port);
-	send_u64(p, VHOST_USER_SET_FEATURES, features[choice & 3] | (choice & 4 ? p->port.offered & 0x7fff : 0));
+	send_u64(p, VHOST_USER_SET_FEATURES,
+		 features[choice & 3] | (choice & 4 ? p->port.offered & 0x7fff : 0));
 	deliver(p, &mem, PORT_FDS_AS_DUE);
 	for (unsigned int i = 0; i < 4; i++)
 		step(p);
 	for (uint32_t i = 0; i < 2; i++) {
 		uint64_t at = USER_BASE + i * RING_BYTES;
 		struct vhost_user_msg addr = {
-			.hdr = {VHOST_USER_SET_VRING_ADDR, VHOST_USER_VERSION, 40},
-			.payload.addr = {.index = i, .desc_user_addr = at, .avail_user_addr = at + AVAIL_AT,
-					 .used_user_addr = at + USED_AT},
+			.hdr = { VHOST_USER_SET_VRING_ADDR, VHOST_USER_VERSION, 40 },
+			.payload.addr = { .index = i,
+					  .desc_user_addr = at,
+					  .avail_user_addr = at + AVAIL_AT,
+					  .used_user_addr = at + USED_AT },
 		};
 
 		memset(p->mem + i * RING_BYTES, 0, RING_BYTES);
@@ -175,7 +185,7 @@ static void set_up(struct peer *p, uint8_t choice)
 
 static void message(struct peer *p, struct input *in)
 {
-	struct vhost_user_msg msg = {0};
+	struct vhost_user_msg msg = { 0 };
 	uint8_t fds = input_u8(in);
 
 	input_bytes(in, &msg.hdr, sizeof(msg.hdr));
@@ -264,8 +274,8 @@ static void one_operation(struct input *in, uint32_t *now)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char *const names[2] = {"a", "b"};
-	struct input in = {data, size};
+	static const char *const names[2] = { "a", "b" };
+	struct input in = { data, size };
 	uint8_t choice = input_u8(&in);
 	struct be_options o;
 	struct text error;
@@ -279,7 +289,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	o.app = choice & 1 ? BE_APP_ECHO : BE_APP_SWITCH;
 	o.offload = !(choice & 2);
 	for (unsigned int i = 0; i < 2; i++) {
-		struct port_conf conf = {names[i], i, &ops, &peers[i], choice & 4, true, &o};
+		struct port_conf conf = { names[i], i, &ops, &peers[i], choice & 4, true, &o };
 
 		peers[i].mem = calloc(1, MEM_BYTES);
 		peers[i].failures = 0;

@@ -86,7 +86,8 @@ static void check_segments(const struct vq_seg *segs, unsigned int num, uint32_t
 		for (unsigned int j = 0; j < REGION_NUM; j++) {
 			uintptr_t offset = (uintptr_t)segs[i].base - (uintptr_t)region_host[j];
 
-			inside = inside || (offset < REGION_BYTES && segs[i].len <= REGION_BYTES - offset);
+			inside = inside ||
+				 (offset < REGION_BYTES && segs[i].len <= REGION_BYTES - offset);
 		}
 		CHECK(inside);
 		sum += segs[i].len;
@@ -127,13 +128,13 @@ static void copy(struct run *r)
 		return;
 	memset(flat, 0x5a, sizeof(flat));
 	did = vq_chain_read(r->chain, offset, flat, len);
-	CHECK(did == (offset >= r->chain->out_bytes	   ? 0 :
-		      r->chain->out_bytes - offset < len ? r->chain->out_bytes - offset :
-							   len));
+	CHECK(did == (offset >= r->chain->out_bytes	   ? 0
+		      : r->chain->out_bytes - offset < len ? r->chain->out_bytes - offset
+							   : len));
 	did = vq_chain_write(r->chain, offset, flat, len);
-	CHECK(did == (offset >= r->chain->in_bytes	  ? 0 :
-		      r->chain->in_bytes - offset < len ? r->chain->in_bytes - offset :
-							  len));
+	CHECK(did == (offset >= r->chain->in_bytes	  ? 0
+		      : r->chain->in_bytes - offset < len ? r->chain->in_bytes - offset
+							  : len));
 }
 
 static void put(struct run *r)
@@ -235,7 +236,8 @@ static void driver_make_available(struct run *r)
 
 	memcpy(&idx, avail + 2, 2);
 	memcpy(avail + 4 + 2 * (idx % (size > 64 ? 64 : size)), &head, 2);
-	idx = (uint16_t)(idx + 1 + (b >> 6) * (b >> 6)); /* sometimes more than one, with old entries */
+	idx = (uint16_t)(idx + 1 +
+			 (b >> 6) * (b >> 6)); /* sometimes more than one, with old entries */
 	memcpy(avail + 2, &idx, 2);
 }
 

@@ -3,9 +3,9 @@
  * A stream of vhost-user messages through the header check, the whole-message checks of both directions and of replies,
  * and the bookkeeping of regions.
  *
- * Input: le64 protocol features, u8 log2 of max_queues; then per message u8 (low nibble: fds, bits 4-5: front-end, back-end
- * or reply), header, payload. Messages live in buffers of exactly their size, so that a check that reads a field before
- * it has checked the size is an error of ASan.
+ * Input: le64 protocol features, u8 log2 of max_queues; then per message u8 (low nibble: fds, bits 4-5:
+ * front-end, back-end or reply), header, payload. Messages live in buffers of exactly their size, so that a
+ * check that reads a field before it has checked the size is an error of ASan.
  */
 #include "fuzz.h"
 
@@ -79,7 +79,8 @@ static void use_frontend(const struct vhost_user_msg *msg, unsigned int num_fds,
 		break;
 	case VHOST_USER_GET_CONFIG:
 	case VHOST_USER_SET_CONFIG:
-		CHECK(msg->payload.config.offset + msg->payload.config.size <= VHOST_USER_CONFIG_MAX);
+		CHECK(msg->payload.config.offset + msg->payload.config.size <=
+		      VHOST_USER_CONFIG_MAX);
 		break;
 	default:
 		break;

@@ -104,10 +104,10 @@ static void driver_up(struct run *r, bool explicit_layout, bool event_idx)
 
 static void start(struct run *r)
 {
-	struct vvu_dev_conf conf = {.port = "fuzz",
-				    .shm_bytes = SHM,
-				    .max_queues = QUEUES,
-				    .virtio_id = VIRTIO_ID_VHOST_USER};
+	struct vvu_dev_conf conf = { .port = "fuzz",
+				     .shm_bytes = SHM,
+				     .max_queues = QUEUES,
+				     .virtio_id = VIRTIO_ID_VHOST_USER };
 	uint8_t how = input_u8(r->in);
 
 	fake_init(&r->f, 40);
@@ -167,7 +167,7 @@ static void offer(struct run *r, uint64_t ring, uint16_t *idx, uint64_t addr, ui
 	struct vring_desc *desc = (struct vring_desc *)(r->f.ram + ring);
 	struct vring_avail *avail = (struct vring_avail *)(r->f.ram + ring + RING_AVAIL);
 
-	desc[*idx % ENTRIES] = (struct vring_desc){.addr = addr, .len = len, .flags = flags};
+	desc[*idx % ENTRIES] = (struct vring_desc){ .addr = addr, .len = len, .flags = flags };
 	avail->ring[*idx % ENTRIES] = *idx % ENTRIES;
 	avail->idx = ++*idx;
 }
@@ -209,7 +209,9 @@ static void guest_send(struct run *r)
 
 static void proxy_send(struct run *r, struct vhost_user_msg *msg, const int *fds, unsigned int num)
 {
-	struct link_packet pkt = {.hdr = {.kind = LINK_FRONTEND, .session = r->session, .seq = 9}};
+	struct link_packet pkt = {
+		.hdr = { .kind = LINK_FRONTEND, .session = r->session, .seq = 9 }
+	};
 
 	memcpy(&pkt.body.msg, msg, sizeof(*msg));
 	if (r->proxy.link >= 0)
@@ -219,7 +221,7 @@ static void proxy_send(struct run *r, struct vhost_user_msg *msg, const int *fds
 static void proxy_any(struct run *r)
 {
 	uint8_t what = input_u8(r->in);
-	int fds[3] = {events[what % EVENTFDS], files[0], events[0]};
+	int fds[3] = { events[what % EVENTFDS], files[0], events[0] };
 	struct vhost_user_msg msg;
 
 	any_message(r, &msg);
@@ -286,8 +288,8 @@ static void proxy_session(struct run *r)
 		link_send(r->proxy.link, &pkt, sizeof(pkt.body.text), NULL, 0);
 	}
 	if (how & 2) {
-		struct link_packet pkt = {
-			.hdr = {.kind = LINK_SESSION_UP, .session = ++r->session}};
+		struct link_packet pkt = { .hdr = { .kind = LINK_SESSION_UP,
+						    .session = ++r->session } };
 
 		link_send(r->proxy.link, &pkt, 0, NULL, 0);
 	}
@@ -380,7 +382,7 @@ static void operation(struct run *r)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct run r;
-	struct input in = {data, size};
+	struct input in = { data, size };
 	unsigned int fds;
 
 	once();

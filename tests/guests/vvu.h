@@ -68,9 +68,9 @@ static inline bool vvu_next(struct vhost_user_msg *msg)
 static inline void vvu_reply(const struct vhost_user_msg *to, uint64_t value)
 {
 	struct vhost_user_msg reply = {
-		.hdr = {.request = to->hdr.request,
-			.flags = VHOST_USER_VERSION | VHOST_USER_REPLY_MASK,
-			.size = sizeof(reply.payload.u64)},
+		.hdr = { .request = to->hdr.request,
+			 .flags = VHOST_USER_VERSION | VHOST_USER_REPLY_MASK,
+			 .size = sizeof(reply.payload.u64) },
 		.payload.u64 = value,
 	};
 

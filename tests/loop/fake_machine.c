@@ -52,7 +52,7 @@ static int op_slot_add(void *ctx, uint64_t gpa, uint64_t size, void *host)
 	for (unsigned int i = 0; i < ARRAY_LEN(f->slots); i++) {
 		if (f->slots[i].used)
 			continue;
-		f->slots[i] = (struct fake_slot){true, gpa, size, host};
+		f->slots[i] = (struct fake_slot){ true, gpa, size, host };
 		return (int)i;
 	}
 	return -ENOSPC;
@@ -84,7 +84,7 @@ static int op_ioeventfd_add(void *ctx, uint64_t gpa, int fd)
 	if (!room)
 		return -ENOSPC;
 	/* KVM keeps its own reference. */
-	*room = (struct fake_ioevent){gpa, dup(fd)};
+	*room = (struct fake_ioevent){ gpa, dup(fd) };
 	return 0;
 }
 
@@ -114,7 +114,7 @@ static int op_route_add(void *ctx, uint64_t addr, uint32_t data)
 	for (unsigned int i = 0; i < ARRAY_LEN(f->routes); i++) {
 		if (f->routes[i].used)
 			continue;
-		f->routes[i] = (struct fake_route){true, addr, data};
+		f->routes[i] = (struct fake_route){ true, addr, data };
 		return (int)i;
 	}
 	return -ENOSPC;
@@ -125,7 +125,7 @@ static int op_route_set(void *ctx, int gsi, uint64_t addr, uint32_t data)
 	struct fake_machine *f = ctx;
 
 	require(f->routes[gsi].used, "route_set of no route");
-	f->routes[gsi] = (struct fake_route){true, addr, data};
+	f->routes[gsi] = (struct fake_route){ true, addr, data };
 	return 0;
 }
 
@@ -173,7 +173,7 @@ static int op_irqfd_add(void *ctx, int gsi, int fd)
 	}
 	if (!room)
 		return -ENOSPC;
-	*room = (struct fake_irqfd){gsi, dup(fd), id};
+	*room = (struct fake_irqfd){ gsi, dup(fd), id };
 	return 0;
 }
 
@@ -376,7 +376,7 @@ static struct gpa gd_to_gpa(void *ctx, const void *ptr)
 
 static struct gd_msi gd_msi_of(void *ctx, unsigned int irq)
 {
-	return (struct gd_msi){.addr = FAKE_MSI_ADDR, .data = irq};
+	return (struct gd_msi){ .addr = FAKE_MSI_ADDR, .data = irq };
 }
 
 __attribute__((format(printf, 3, 0))) static void gd_print(void *ctx, enum gd_log_level level,
@@ -410,7 +410,7 @@ static bool deliver_irqfds(struct fake_machine *f)
 
 	for (unsigned int i = 0; i < ARRAY_LEN(f->irqfds); i++) {
 		struct fake_irqfd *e = &f->irqfds[i];
-		struct pollfd p = {.fd = e->fd, .events = POLLIN};
+		struct pollfd p = { .fd = e->fd, .events = POLLIN };
 		eventfd_t count;
 
 		if (e->fd < 0 || poll(&p, 1, 0) != 1 || eventfd_read(e->fd, &count))
@@ -433,7 +433,7 @@ void fake_step(struct fake_machine *f)
 
 void fake_wait(struct fake_machine *f, unsigned int ms)
 {
-	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
 
 	event_base_loopexit(f->base, &tv);
 	event_base_dispatch(f->base);
@@ -517,7 +517,7 @@ void fake_init(struct fake_machine *f, unsigned int phys_bits)
 	require(f->ram != MAP_FAILED, "mmap");
 	ret = memmap_add(&f->m.ram, gpa(0), FAKE_RAM_BYTES, f->ram);
 	require(ret == 0, "memmap_add");
-	f->slots[0] = (struct fake_slot){true, 0, FAKE_RAM_BYTES, f->ram};
+	f->slots[0] = (struct fake_slot){ true, 0, FAKE_RAM_BYTES, f->ram };
 	f->ram_used = ALLOC_BASE;
 	f->pci = pci_host_new(&f->m);
 	require(f->pci, "pci_host_new");

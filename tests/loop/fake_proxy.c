@@ -71,7 +71,7 @@ int fake_proxy_recv(struct fake_proxy *p)
 
 void fake_proxy_notice(struct fake_proxy *p, enum link_kind kind, uint32_t session)
 {
-	struct link_packet pkt = {.hdr = {.kind = (le16)kind, .session = session}};
+	struct link_packet pkt = { .hdr = { .kind = (le16)kind, .session = session } };
 
 	require(link_send(p->link, &pkt, 0, NULL, 0) == 0, "link_send");
 }
@@ -87,7 +87,9 @@ void fake_proxy_text(struct fake_proxy *p, enum link_kind kind, uint32_t session
 void fake_proxy_message(struct fake_proxy *p, uint32_t session, uint32_t seq,
 			const struct vhost_user_msg *msg, const int *fds, unsigned int num_fds)
 {
-	struct link_packet pkt = {.hdr = {.kind = LINK_FRONTEND, .seq = seq, .session = session}};
+	struct link_packet pkt = {
+		.hdr = { .kind = LINK_FRONTEND, .seq = seq, .session = session }
+	};
 
 	memcpy(&pkt.body.msg, msg, sizeof(*msg));
 	require(link_send(p->link, &pkt, vu_msg_bytes(msg), fds, num_fds) == 0, "link_send");

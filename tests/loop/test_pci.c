@@ -68,15 +68,15 @@ static void t_reset(struct pci_fn *fn)
 	msix_reset(&of(fn)->msix);
 }
 
-static const struct pci_fn_ops t_ops = {.bar_read = t_read,
-					.bar_write = t_write,
-					.bar_moved = t_moved,
-					.config_written = t_written,
-					.reset = t_reset};
+static const struct pci_fn_ops t_ops = { .bar_read = t_read,
+					 .bar_write = t_write,
+					 .bar_moved = t_moved,
+					 .config_written = t_written,
+					 .reset = t_reset };
 
 static void add_function(struct world *w, struct test_fn *t)
 {
-	static const struct pci_ids ids = {.vendor = 0x1af4, .device = 0x1075, .class = 0xff00};
+	static const struct pci_ids ids = { .vendor = 0x1af4, .device = 0x1075, .class = 0xff00 };
 
 	memset(t, 0, sizeof(*t));
 	pci_fn_init(&t->fn, "test", &ids, &t_ops);
@@ -248,7 +248,7 @@ static void test_full_bus(void **state)
 {
 	struct world *w = *state;
 	static struct test_fn more[247];
-	static const struct pci_ids ids = {.vendor = 0x1af4};
+	static const struct pci_ids ids = { .vendor = 0x1af4 };
 	unsigned int n = 0;
 
 	for (; n < ARRAY_LEN(more); n++) {
@@ -331,7 +331,7 @@ static void test_msix_irqfd(void **state)
 {
 	struct world *w = *state;
 	struct msix *m = &w->fns[0].msix;
-	struct msix_irq a = {.fd = -1}, b = {.fd = -1}, twice = {.fd = -1};
+	struct msix_irq a = { .fd = -1 }, b = { .fd = -1 }, twice = { .fd = -1 };
 	int efd = eventfd(0, EFD_NONBLOCK), other = eventfd(0, EFD_NONBLOCK);
 
 	enable(w, FN_BDF);
@@ -384,7 +384,7 @@ static void test_msix_failures(void **state)
 {
 	struct world *w = *state;
 	struct msix *m = &w->fns[0].msix;
-	struct msix_irq a = {.fd = -1};
+	struct msix_irq a = { .fd = -1 };
 	int efd = eventfd(0, EFD_NONBLOCK);
 
 	enable(w, FN_BDF);

@@ -178,8 +178,9 @@ static void test_pci_cfg(void **state)
 	assert_int_equal(fake_pci_read(&w->f, WORLD_BDF, cap + 16, 1), 0);
 	/* Windows that are none: other lengths, unaligned, beyond the BAR, of no BAR. */
 	static const uint32_t bad[][3] = {
-		{0, 0, 3}, {0, 2, 4},  {0, VVU_REGS_BYTES, 4}, {0, UINT32_MAX - 3, 4},
-		{2, 0, 4}, {255, 0, 4}};
+		{ 0, 0, 3 }, { 0, 2, 4 },  { 0, VVU_REGS_BYTES, 4 }, { 0, UINT32_MAX - 3, 4 },
+		{ 2, 0, 4 }, { 255, 0, 4 }
+	};
 	for (unsigned int i = 0; i < ARRAY_LEN(bad); i++) {
 		fake_pci_write(&w->f, WORLD_BDF, cap + 4, 1, bad[i][0]);
 		fake_pci_write(&w->f, WORLD_BDF, cap + 8, 4, bad[i][1]);

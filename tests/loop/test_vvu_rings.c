@@ -267,8 +267,8 @@ static void test_get_vring_base(void **state)
 static void test_wrong_kinds(void **state)
 {
 	struct world *w = *state;
-	const uint32_t requests[] = {VHOST_USER_SET_VRING_KICK, VHOST_USER_SET_VRING_CALL,
-				     VHOST_USER_SET_VRING_ERR};
+	const uint32_t requests[] = { VHOST_USER_SET_VRING_KICK, VHOST_USER_SET_VRING_CALL,
+				      VHOST_USER_SET_VRING_ERR };
 	uint32_t session = 1;
 	int fd = make_memory(4096, 0);
 

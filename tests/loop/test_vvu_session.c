@@ -172,8 +172,8 @@ static void test_bad_replies(void **state)
 static void test_bad_messages(void **state)
 {
 	struct world *w = *state;
-	const uint32_t refused[] = {VHOST_USER_SET_LOG_BASE, VHOST_USER_POSTCOPY_ADVISE,
-				    VHOST_USER_GPU_SET_SOCKET, 0, 999};
+	const uint32_t refused[] = { VHOST_USER_SET_LOG_BASE, VHOST_USER_POSTCOPY_ADVISE,
+				     VHOST_USER_GPU_SET_SOCKET, 0, 999 };
 	uint32_t session = 1;
 
 	for (unsigned int i = 0; i < ARRAY_LEN(refused); i++) {
@@ -304,7 +304,7 @@ static void test_end_behind_unread(void **state)
 	fake_step(&w->f);
 	assert_int_equal(gd_vvu_status(&w->drv), 0);
 	assert_int_equal(fake_num_fds(), before + 1);
-	assert_int_equal(read(efd, &(uint64_t){0}, 8), -1); /* nobody signalled it */
+	assert_int_equal(read(efd, &(uint64_t){ 0 }, 8), -1); /* nobody signalled it */
 	close(efd);
 	/* What was queued for the old session is not lost in the driver's queue, but no more comes.
 	 */
@@ -367,7 +367,7 @@ static void test_reset_in_session(void **state)
 {
 	struct world *w = *state;
 	int efd = stall(w, 3);
-	struct world_region region = {0, 4 * MIB, 0, make_memory(4 * MIB, 1)};
+	struct world_region region = { 0, 4 * MIB, 0, make_memory(4 * MIB, 1) };
 
 	gd_virtio_reset(&w->drv.dev);
 	assert_int_equal(gd_virtio_status(&w->drv.dev), 0);

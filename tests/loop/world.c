@@ -8,10 +8,10 @@
 
 void world_init(struct world *w)
 {
-	struct vvu_dev_conf conf = {.port = WORLD_PORT,
-				    .shm_bytes = WORLD_SHM,
-				    .max_queues = VVU_MAX_VHOST_QUEUES,
-				    .virtio_id = VIRTIO_ID_VHOST_USER};
+	struct vvu_dev_conf conf = { .port = WORLD_PORT,
+				     .shm_bytes = WORLD_SHM,
+				     .max_queues = VVU_MAX_VHOST_QUEUES,
+				     .virtio_id = VIRTIO_ID_VHOST_USER };
 
 	memset(w, 0, sizeof(*w));
 	w->fds = fake_num_fds();
@@ -52,10 +52,10 @@ void world_link(struct world *w)
 
 void world_driver(struct world *w, bool explicit_layout)
 {
-	const struct gd_vvu_conf conf = {.bdf = WORLD_BDF,
-					 .config_irq = WORLD_CONFIG_IRQ,
-					 .work_irq = WORLD_WORK_IRQ,
-					 .num_kicks = WORLD_KICKS};
+	const struct gd_vvu_conf conf = { .bdf = WORLD_BDF,
+					  .config_irq = WORLD_CONFIG_IRQ,
+					  .work_irq = WORLD_WORK_IRQ,
+					  .num_kicks = WORLD_KICKS };
 
 	if (!explicit_layout)
 		w->dev->vp.dev.offered &= ~BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT);

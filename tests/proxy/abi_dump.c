@@ -11,17 +11,17 @@
 
 #define NUMBER(name) printf("  \"%s\": %llu,\n", #name, (unsigned long long)(name))
 #define SIZE(type)   printf("  \"sizeof_%s\": %zu,\n", #type, sizeof(struct type))
-#define FEATURE(name) \
+#define FEATURE(name)                                                                              \
 	printf("%s\"%s\": %d", first ? "" : ", ", #name, VHOST_USER_PROTOCOL_F_##name), first = 0
-#define RULE(name)                                                                          \
-	printf("%s\"%s\": \"%s\"", first ? "" : ", ", #name, vu_rule_text(VU_RULE_##name)), \
+#define RULE(name)                                                                                 \
+	printf("%s\"%s\": \"%s\"", first ? "" : ", ", #name, vu_rule_text(VU_RULE_##name)),        \
 		first = 0
 
-#define ROW(name, id, gate, payload, fds, reply, needs, relay)                                    \
-	printf("%s\n  \"%s\": {\"id\": %d, \"gate\": %d, \"payload\": \"%s\", \"fds\": \"%s\", "  \
-	       "\"reply\": \"%s\", \"needs\": \"%s\", \"relay\": \"%s\"}",                        \
-	       first ? "" : ",", #name, id, VHOST_USER_PROTOCOL_F_##gate, #payload, #fds, #reply, \
-	       #needs, #relay),                                                                   \
+#define ROW(name, id, gate, payload, fds, reply, needs, relay)                                     \
+	printf("%s\n  \"%s\": {\"id\": %d, \"gate\": %d, \"payload\": \"%s\", \"fds\": \"%s\", "   \
+	       "\"reply\": \"%s\", \"needs\": \"%s\", \"relay\": \"%s\"}",                         \
+	       first ? "" : ",", #name, id, VHOST_USER_PROTOCOL_F_##gate, #payload, #fds, #reply,  \
+	       #needs, #relay),                                                                    \
 		first = 0;
 
 static void features(void)

@@ -5,7 +5,9 @@ import re
 
 import tree
 
-MAX_COLUMNS = 120
+MAX_COLUMNS = 120 # C; code is held to 100 by clang-format, this is for comments
+MAX_COLUMNS_ELSE = 140
+C_FILES = (".c", ".h", ".S", ".inc", ".lds")
 
 # First lines that may come before the licence line.
 BEFORE_LICENCE = re.compile(r"#!|\.\\\" ")
@@ -17,7 +19,8 @@ ANY_LENGTH = (".md", ".json", ".1", ".8", ".txt")
 
 # Places of one machine that are on no other. Spelled so that this file does not contain them.
 FORBIDDEN = [re.compile(pattern) for pattern in (
-    r"/" + r"work/(main|shared)", r"/" + r"tmp/wt\b", r"/" + r"tmp/vvu/", r"\.\./" + r"shared/", "TO" + "DO", "FIX" + "ME", "XX" + "X\\b(?!X)")]
+    r"/" + r"work/(main|shared)", r"/" + r"tmp/wt\b", r"/" + r"tmp/vvu/", r"\.\./" + r"shared/",
+    "TO" + "DO", "FIX" + "ME", "XX" + "X\\b(?!X)")]
 
 
 def columns(line):
@@ -34,7 +37,8 @@ def check(path):
         yield f"{path}: not UTF-8"
         return
     lines = text.split("\n")
-    if not path.endswith(NO_LICENCE) and not path.startswith("docs/licenses/"):
+    most = MAX_COLUMNS if path.endswith(C_FILES) else MAX_COLUMNS_ELSE
+    if text.strip() and not path.endswith(NO_LICENCE) and not path.startswith("docs/licenses/"):
         if not any(LICENCE in line for line in lines[:3]):
             yield f"{path}:1: no line with {LICENCE}"
     if text and not text.endswith("\n"):
@@ -42,8 +46,8 @@ def check(path):
     for number, line in enumerate(lines, 1):
         if line != line.rstrip() and not path.endswith(".md"):
             yield f"{path}:{number}: white space at the end of the line"
-        if not path.endswith(ANY_LENGTH) and columns(line) > MAX_COLUMNS:
-            yield f"{path}:{number}: {columns(line)} columns, at most {MAX_COLUMNS}"
+        if not path.endswith(ANY_LENGTH) and columns(line) > most:
+            yield f"{path}:{number}: {columns(line)} columns, at most {most}"
         for pattern in FORBIDDEN:
             if pattern.search(line) and "XXXXXX" not in line:
                 yield f"{path}:{number}: says {pattern.search(line).group()}"

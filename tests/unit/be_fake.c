@@ -25,7 +25,8 @@ static int op_send(void *ctx, const struct vhost_user_msg *msg)
 	return 0;
 }
 
-static void *op_begin(void *ctx, const struct vhost_user_region *r, unsigned int index, const char **why)
+static void *op_begin(void *ctx, const struct vhost_user_region *r, unsigned int index,
+		      const char **why)
 {
 	struct fake *f = ctx;
 
@@ -112,7 +113,8 @@ const struct be_ops fake_ops = {
 	.log = op_log,
 };
 
-void fake_init(struct fake *f, const char *name, unsigned int index, const struct be_options *options)
+void fake_init(struct fake *f, const char *name, unsigned int index,
+	       const struct be_options *options)
 {
 	struct be_options defaults;
 	struct port_conf conf = {
@@ -163,7 +165,7 @@ int fake_send(struct fake *f, struct vhost_user_msg *msg, unsigned int num_fds)
 
 static struct vhost_user_msg message(uint32_t request, uint32_t size)
 {
-	return (struct vhost_user_msg){.hdr = {request, VHOST_USER_VERSION, size}};
+	return (struct vhost_user_msg){ .hdr = { request, VHOST_USER_VERSION, size } };
 }
 
 int fake_u64(struct fake *f, uint32_t request, uint64_t value)
@@ -220,8 +222,9 @@ int fake_mem(struct fake *f, bool halves)
 	msg.hdr.size = VHOST_USER_MEM_TABLE_BYTES(num);
 	msg.payload.mem.num_regions = num;
 	for (uint32_t i = 0; i < num; i++)
-		msg.payload.mem.regions[i] = (struct vhost_user_region){
-			FAKE_GPA + i * bytes, bytes, FAKE_USER + i * bytes, i * bytes};
+		msg.payload.mem.regions[i] =
+			(struct vhost_user_region){ FAKE_GPA + i * bytes, bytes,
+						    FAKE_USER + i * bytes, i * bytes };
 	return fake_send(f, &msg, num);
 }
 
@@ -282,7 +285,8 @@ void fake_disconnect(struct be_switch *sw, struct fake *f)
 
 unsigned int fake_hdr_len(const struct fake *f)
 {
-	return f->features & (VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_NET_FEATURE(F_MRG_RXBUF)) ? 12 : 10;
+	return f->features & (VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_NET_FEATURE(F_MRG_RXBUF)) ? 12
+											     : 10;
 }
 
 void fake_tx(struct fake *f, const struct virtio_net_hdr *hdr, const void *frame, uint32_t len)
@@ -310,7 +314,7 @@ void fake_rx_post(struct fake *f, unsigned int num, uint32_t len)
 int fake_rx(struct fake *f, struct virtio_net_hdr *hdr, uint8_t *frame)
 {
 	unsigned int h = fake_hdr_len(f), buffers;
-	struct virtio_net_hdr local = {.num_buffers = 1};
+	struct virtio_net_hdr local = { .num_buffers = 1 };
 	uint64_t at;
 	uint32_t written, len;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A front-end in memory for the tests of backend-vm/core: its "guest memory" is an array, its control channel a function
- * call, its notifiers counters. Rings are driven with vq_drv, or descriptor by descriptor where a test is hostile.
+ * A front-end in memory for the tests of backend-vm/core: its "guest memory" is an array, its control channel a
+ * function call, its notifiers counters. Rings are driven with vq_drv, or descriptor by descriptor where a test
+ * is hostile.
  *
  * Guest-physical, user and "file" addresses all differ, so that a mix-up shows:
  *   guest-physical FAKE_GPA + x      user FAKE_USER + x      mmap_offset x
@@ -12,11 +13,11 @@
 #include "core/switch.h"
 #include "vq/vq_drv.h"
 
-#define FAKE_GPA    UINT64_C(0x40000000)
-#define FAKE_USER   UINT64_C(0x7f1200000000)
-#define FAKE_BYTES  (4u << 20)
-#define FAKE_RINGS  4 /* that have ring memory */
-#define FAKE_QUEUE  256
+#define FAKE_GPA   UINT64_C(0x40000000)
+#define FAKE_USER  UINT64_C(0x7f1200000000)
+#define FAKE_BYTES (4u << 20)
+#define FAKE_RINGS 4 /* that have ring memory */
+#define FAKE_QUEUE 256
 
 struct fake {
 	struct port port;
@@ -41,7 +42,8 @@ struct fake {
 extern const struct be_ops fake_ops;
 
 /* A port without session; options may be NULL (defaults). */
-void fake_init(struct fake *f, const char *name, unsigned int index, const struct be_options *options);
+void fake_init(struct fake *f, const char *name, unsigned int index,
+	       const struct be_options *options);
 void fake_free(struct fake *f);
 
 /* Sends one message through port_message() and port_step() until it is done. Its result. */

@@ -50,7 +50,7 @@ static inline uint32_t get32(const uint8_t *p)
 static inline uint32_t slow_sum(uint32_t sum, const uint8_t *p, uint32_t len)
 {
 	for (uint32_t i = 0; i < len; i += 2) {
-		sum += get16((const uint8_t[]){p[i], i + 1 < len ? p[i + 1] : 0});
+		sum += get16((const uint8_t[]){ p[i], i + 1 < len ? p[i + 1] : 0 });
 		if (sum > 0xffff)
 			sum -= 0xffff;
 	}
@@ -64,7 +64,7 @@ static inline uint32_t slow_pseudo(const uint8_t *ip, bool ipv6, uint32_t tcp_le
 
 	put32(tail, tcp_len);
 	sum = slow_sum(sum, tail, 4);
-	return slow_sum(sum, (const uint8_t[]){0, 6}, 2);
+	return slow_sum(sum, (const uint8_t[]){ 0, 6 }, 2);
 }
 
 struct frame_at {
@@ -87,14 +87,17 @@ static inline uint8_t payload_byte(uint32_t salt, uint32_t i)
 	return (uint8_t)((i * 2654435761u + salt) >> 13);
 }
 
-/* A TCP frame with the pseudo-header's sum in the checksum field, as a guest leaves it with NEEDS_CSUM. Returns its length. */
+/*
+ * A TCP frame with the pseudo-header's sum in the checksum field, as a guest leaves it with NEEDS_CSUM. Returns
+ * its length.
+ */
 static inline uint32_t frame_build(uint8_t *f, const struct frame_spec *s)
 {
 	struct frame_at at = frame_layout(s);
 	uint8_t *ip = f + at.l3, *tcp = f + at.l4;
 
 	memset(f, 0, at.payload);
-	memcpy(f, (const uint8_t[]){2, 0, 0, 0, 0, s->dst, 2, 0, 0, 0, 0, s->src}, 12);
+	memcpy(f, (const uint8_t[]){ 2, 0, 0, 0, 0, s->dst, 2, 0, 0, 0, 0, s->src }, 12);
 	for (unsigned int i = 0; i < s->vlans; i++) {
 		put16(f + 12 + 4 * i, i + 1 < s->vlans ? 0x88a8 : 0x8100);
 		put16(f + 14 + 4 * i, 100 + i);
@@ -116,7 +119,7 @@ static inline uint32_t frame_build(uint8_t *f, const struct frame_spec *s)
 		put16(ip + 6, 0x4000);
 		ip[8] = 64;
 		ip[9] = 6;
-		memcpy(ip + 12, (const uint8_t[]){10, 9, 0, s->src, 10, 9, 0, s->dst}, 8);
+		memcpy(ip + 12, (const uint8_t[]){ 10, 9, 0, s->src, 10, 9, 0, s->dst }, 8);
 		memset(ip + 20, 1, s->ipv4_options);
 		put16(ip + 10, 0xffff - slow_sum(0, ip, 20 + s->ipv4_options));
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Guest memory for ring tests: two regions that are adjacent in guest-physical space and not in ours, and a third one far
- * away. A scripted driver writes the rings in the first.
+ * Guest memory for ring tests: two regions that are adjacent in guest-physical space and not in ours, and a
+ * third one far away. A scripted driver writes the rings in the first.
  */
 #ifndef VVU_TESTS_RING_MEMORY_H
 #define VVU_TESTS_RING_MEMORY_H
@@ -97,8 +97,8 @@ static inline void rm_free(struct ring_memory *m)
 	free(m);
 }
 
-static inline void rm_desc(struct ring_memory *m, unsigned int i, uint64_t addr, uint32_t len, uint16_t flags,
-			   uint16_t next)
+static inline void rm_desc(struct ring_memory *m, unsigned int i, uint64_t addr, uint32_t len,
+			   uint16_t flags, uint16_t next)
 {
 	m->desc[i] = (struct vring_desc){ addr, len, flags, next };
 }

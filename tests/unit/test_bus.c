@@ -46,17 +46,17 @@ static void dev_write_leave(void *arg, uint64_t offset, unsigned int size, uint6
 	bus_del(d->bus, d->base);
 }
 
-static const struct bus_ops ops = {.read = dev_read, .write = dev_write};
+static const struct bus_ops ops = { .read = dev_read, .write = dev_write };
 
 static int add(struct bus *bus, uint64_t base, uint64_t size, struct dev *dev)
 {
-	return bus_add(bus, &(struct bus_range){base, size, &ops, dev, "test"});
+	return bus_add(bus, &(struct bus_range){ base, size, &ops, dev, "test" });
 }
 
 static void refuses_overlap_and_nonsense(void **state)
 {
-	struct bus bus = {0};
-	struct dev d = {0};
+	struct bus bus = { 0 };
+	struct dev d = { 0 };
 
 	assert_int_equal(add(&bus, 0x100, 0, &d), -EINVAL);
 	assert_int_equal(add(&bus, UINT64_MAX, 2, &d), -EINVAL);
@@ -74,8 +74,8 @@ static void refuses_overlap_and_nonsense(void **state)
 
 static void finds_the_range(void **state)
 {
-	struct dev d[40] = {0};
-	struct bus bus = {0};
+	struct dev d[40] = { 0 };
+	struct bus bus = { 0 };
 
 	/* In an order that is neither up nor down. */
 	for (unsigned int i = 0; i < 40; i++)
@@ -96,8 +96,8 @@ static void finds_the_range(void **state)
 
 static void edges(void **state)
 {
-	struct dev d = {.value = UINT64_MAX};
-	struct bus bus = {0};
+	struct dev d = { .value = UINT64_MAX };
+	struct bus bus = { 0 };
 
 	assert_int_equal(bus_read(&bus, 0, 8), UINT64_MAX);
 	assert_int_equal(add(&bus, 0x100, 8, &d), 0);
@@ -124,11 +124,11 @@ static void edges(void **state)
 
 static void handler_may_leave(void **state)
 {
-	static const struct bus_ops leaving = {.write = dev_write_leave};
-	struct bus bus = {0};
-	struct dev d = {.bus = &bus, .base = 0x20};
+	static const struct bus_ops leaving = { .write = dev_write_leave };
+	struct bus bus = { 0 };
+	struct dev d = { .bus = &bus, .base = 0x20 };
 
-	assert_int_equal(bus_add(&bus, &(struct bus_range){0x20, 4, &leaving, &d, "test"}), 0);
+	assert_int_equal(bus_add(&bus, &(struct bus_range){ 0x20, 4, &leaving, &d, "test" }), 0);
 	assert_int_equal(bus_read(&bus, 0x20, 4), UINT32_MAX); /* no read handler */
 	bus_write(&bus, 0x20, 4, 1);
 	bus_write(&bus, 0x20, 4, 1);

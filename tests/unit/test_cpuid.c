@@ -13,16 +13,16 @@
 #include "vmm/cpuid.h"
 
 static const struct kvm_cpuid_entry2 host[] = {
-	{.function = 0, .eax = 0x1f},
-	{.function = 1, .ebx = 0xff020800, .ecx = 0x01200000, .edx = 1 << 28},
-	{.function = 4, .index = 0, .flags = 1, .eax = 0xfc004121},
-	{.function = 0xb, .index = 0, .flags = 1, .eax = 1, .ebx = 2, .ecx = 0x100, .edx = 77},
-	{.function = 0xb, .index = 1, .flags = 1, .eax = 7, .ebx = 64, .ecx = 0x201, .edx = 77},
-	{.function = 0x1f, .index = 0, .flags = 1, .edx = 77},
-	{.function = 0xd, .index = 0, .flags = 1, .eax = 0x602e7},
-	{.function = 0x40000000, .eax = 0x40000001, .ebx = 0x4b4d564b},
-	{.function = 0x40000001, .eax = 0x1007efb},
-	{.function = 0x80000008, .eax = 0x3930, .ecx = 0x703f},
+	{ .function = 0, .eax = 0x1f },
+	{ .function = 1, .ebx = 0xff020800, .ecx = 0x01200000, .edx = 1 << 28 },
+	{ .function = 4, .index = 0, .flags = 1, .eax = 0xfc004121 },
+	{ .function = 0xb, .index = 0, .flags = 1, .eax = 1, .ebx = 2, .ecx = 0x100, .edx = 77 },
+	{ .function = 0xb, .index = 1, .flags = 1, .eax = 7, .ebx = 64, .ecx = 0x201, .edx = 77 },
+	{ .function = 0x1f, .index = 0, .flags = 1, .edx = 77 },
+	{ .function = 0xd, .index = 0, .flags = 1, .eax = 0x602e7 },
+	{ .function = 0x40000000, .eax = 0x40000001, .ebx = 0x4b4d564b },
+	{ .function = 0x40000001, .eax = 0x1007efb },
+	{ .function = 0x80000008, .eax = 0x3930, .ecx = 0x703f },
 };
 
 static struct kvm_cpuid2 *supported(void)
@@ -37,7 +37,7 @@ static struct kvm_cpuid2 *supported(void)
 
 static struct kvm_cpuid2 *build(unsigned int cpus)
 {
-	const struct cpuid_conf conf = {.tsc_khz = 2600000, .cpus = cpus, .tsc_deadline = true};
+	const struct cpuid_conf conf = { .tsc_khz = 2600000, .cpus = cpus, .tsc_deadline = true };
 	struct kvm_cpuid2 *from = supported(), *c = cpuid_build(from, &conf);
 
 	assert_non_null(c);

@@ -16,7 +16,9 @@ static struct fdb fdb;
 /* An individual address that differs in n. */
 static uint64_t mac(uint32_t n)
 {
-	const uint8_t b[6] = {0x02, 0, (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
+	const uint8_t b[6] = {
+		0x02, 0, (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n
+	};
 
 	return fdb_mac(b);
 }
@@ -115,8 +117,13 @@ static void flood_of_one_port_is_contained(void **state)
 /* Against a model that has no limits: as long as the table is nearly empty, both agree. */
 static void agrees_with_a_plain_table(void **state)
 {
-	enum { ADDRESSES = 64 };
-	struct { int port; uint32_t seen, moved; } model[ADDRESSES];
+	enum {
+		ADDRESSES = 64
+	};
+	struct {
+		int port;
+		uint32_t seen, moved;
+	} model[ADDRESSES];
 	uint32_t now = 1000;
 
 	srand(7);

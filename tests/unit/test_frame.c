@@ -17,8 +17,14 @@ static void parses_what_it_should(void **state)
 {
 	for (unsigned int n = 0; n < 3 * 2 * 3 * 2; n++) {
 		struct frame_spec s = {
-			.dst = 2, .src = 1, .vlans = n % 3, .ipv6 = n / 3 % 2, .payload = 100,
-			.ipv4_options = n / 6 % 3 * 4, .ipv6_ext = n / 6 % 3, .tcp_options = n / 18 * 12,
+			.dst = 2,
+			.src = 1,
+			.vlans = n % 3,
+			.ipv6 = n / 3 % 2,
+			.payload = 100,
+			.ipv4_options = n / 6 % 3 * 4,
+			.ipv6_ext = n / 6 % 3,
+			.tcp_options = n / 18 * 12,
 		};
 		struct frame_at at = frame_layout(&s);
 		struct frame_tcp tcp;
@@ -42,7 +48,7 @@ static void parses_what_it_should(void **state)
 
 static void refuses_what_is_not_tcp(void **state)
 {
-	struct frame_spec s = {.dst = 2, .src = 1, .payload = 64};
+	struct frame_spec s = { .dst = 2, .src = 1, .payload = 64 };
 	struct frame_tcp tcp;
 	uint32_t len = frame_build(frame, &s);
 
@@ -72,8 +78,14 @@ static void completes_checksums(void **state)
 	srand(1);
 	for (unsigned int n = 0; n < 3000; n++) {
 		struct frame_spec s = {
-			.dst = 2, .src = 1, .vlans = n % 3, .ipv6 = n % 2, .payload = (uint32_t)rand() % 9000,
-			.tcp_options = 4 * ((uint32_t)rand() % 11), .seq = (uint32_t)rand(), .salt = n,
+			.dst = 2,
+			.src = 1,
+			.vlans = n % 3,
+			.ipv6 = n % 2,
+			.payload = (uint32_t)rand() % 9000,
+			.tcp_options = 4 * ((uint32_t)rand() % 11),
+			.seq = (uint32_t)rand(),
+			.salt = n,
 		};
 		uint32_t len = frame_build(frame, &s);
 
@@ -154,10 +166,17 @@ static void cuts(void **state)
 	srand(3);
 	for (unsigned int n = 0; n < 600; n++) {
 		struct frame_spec s = {
-			.dst = 2, .src = 1, .vlans = n % 3, .ipv6 = n / 3 % 2, .salt = n,
-			.ipv4_options = 4 * ((uint32_t)rand() % 11), .ipv6_ext = (uint32_t)rand() % 4,
-			.tcp_options = 4 * ((uint32_t)rand() % 11), .tcp_flags = (uint8_t)rand(),
-			.seq = 0xffff0000 + (uint32_t)rand() % 65536, .id = (uint16_t)rand(),
+			.dst = 2,
+			.src = 1,
+			.vlans = n % 3,
+			.ipv6 = n / 3 % 2,
+			.salt = n,
+			.ipv4_options = 4 * ((uint32_t)rand() % 11),
+			.ipv6_ext = (uint32_t)rand() % 4,
+			.tcp_options = 4 * ((uint32_t)rand() % 11),
+			.tcp_flags = (uint8_t)rand(),
+			.seq = 0xffff0000 + (uint32_t)rand() % 65536,
+			.id = (uint16_t)rand(),
 			.payload = (uint32_t)rand() % 20000,
 		};
 
@@ -167,7 +186,7 @@ static void cuts(void **state)
 
 static void cuts_extremes(void **state)
 {
-	struct frame_spec s = {.dst = 2, .src = 1, .tcp_flags = 0x19};
+	struct frame_spec s = { .dst = 2, .src = 1, .tcp_flags = 0x19 };
 	struct frame_tso tso;
 
 	check_cut(&s, 1448); /* no payload */
@@ -184,8 +203,9 @@ static void cuts_extremes(void **state)
 
 static void hashes_flows(void **state)
 {
-	struct frame_spec a = {.dst = 2, .src = 1, .payload = 100}, b = {.dst = 2, .src = 1, .payload = 900, .seq = 99};
-	struct frame_spec c = {.dst = 2, .src = 3, .payload = 100};
+	struct frame_spec a = { .dst = 2, .src = 1, .payload = 100 },
+			  b = { .dst = 2, .src = 1, .payload = 900, .seq = 99 };
+	struct frame_spec c = { .dst = 2, .src = 3, .payload = 100 };
 	uint32_t ha = frame_flow_hash(frame, frame_build(frame, &a));
 
 	assert_int_equal(ha, frame_flow_hash(frame, frame_build(frame, &b)));
@@ -201,11 +221,14 @@ static void hashes_flows(void **state)
 
 static void makes_rarp(void **state)
 {
-	const uint8_t mac[6] = {2, 1, 2, 3, 4, 5};
+	const uint8_t mac[6] = { 2, 1, 2, 3, 4, 5 };
 
 	frame_make_rarp(out, mac);
-	assert_memory_equal(out, ((uint8_t[]){255, 255, 255, 255, 255, 255, 2, 1, 2, 3, 4, 5, 0x80, 0x35}), 14);
-	assert_memory_equal(out + 14, ((uint8_t[]){0, 1, 8, 0, 6, 4, 0, 3, 2, 1, 2, 3, 4, 5}), 14);
+	assert_memory_equal(
+		out, ((uint8_t[]){ 255, 255, 255, 255, 255, 255, 2, 1, 2, 3, 4, 5, 0x80, 0x35 }),
+		14);
+	assert_memory_equal(out + 14, ((uint8_t[]){ 0, 1, 8, 0, 6, 4, 0, 3, 2, 1, 2, 3, 4, 5 }),
+			    14);
 	assert_memory_equal(out + 32, mac, 6);
 }
 

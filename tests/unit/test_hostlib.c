@@ -34,24 +34,24 @@ static void test_sizes(void **state)
 		int ret;
 		uint64_t value;
 	} cases[] = {
-		{"0", 0, 0},
-		{"4096", 0, 4096},
-		{"1K", 0, 1024},
-		{"64M", 0, UINT64_C(64) << 20},
-		{"2g", 0, UINT64_C(2) << 30},
-		{"1T", 0, UINT64_C(1) << 40},
-		{"18446744073709551615", 0, UINT64_MAX},
-		{"18446744073709551616", -EINVAL, 0},
-		{"17179869184G", -EINVAL, 0},
-		{"16777216T", -EINVAL, 0},
-		{"16777215T", 0, UINT64_C(16777215) << 40},
-		{"", -EINVAL, 0},
-		{"K", -EINVAL, 0},
-		{"-1", -EINVAL, 0},
-		{" 1", -EINVAL, 0},
-		{"1KB", -EINVAL, 0},
-		{"1.5G", -EINVAL, 0},
-		{"0x10", -EINVAL, 0},
+		{ "0", 0, 0 },
+		{ "4096", 0, 4096 },
+		{ "1K", 0, 1024 },
+		{ "64M", 0, UINT64_C(64) << 20 },
+		{ "2g", 0, UINT64_C(2) << 30 },
+		{ "1T", 0, UINT64_C(1) << 40 },
+		{ "18446744073709551615", 0, UINT64_MAX },
+		{ "18446744073709551616", -EINVAL, 0 },
+		{ "17179869184G", -EINVAL, 0 },
+		{ "16777216T", -EINVAL, 0 },
+		{ "16777215T", 0, UINT64_C(16777215) << 40 },
+		{ "", -EINVAL, 0 },
+		{ "K", -EINVAL, 0 },
+		{ "-1", -EINVAL, 0 },
+		{ " 1", -EINVAL, 0 },
+		{ "1KB", -EINVAL, 0 },
+		{ "1.5G", -EINVAL, 0 },
+		{ "0x10", -EINVAL, 0 },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -210,7 +210,7 @@ static void flood_lines(void)
 static void test_log(void **state)
 {
 	static char out[65536];
-	struct log_limit limit = {0};
+	struct log_limit limit = { 0 };
 	unsigned int passed = 0, suppressed, lines = 0;
 
 	log_open("unit");

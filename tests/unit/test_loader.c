@@ -58,7 +58,7 @@ static void good_elf(void)
 	memset(&image, 0, sizeof(image));
 	image.size = TEXT_AT + TEXT_LEN;
 	*eh() = (Elf64_Ehdr){
-		.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+		.e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
 		.e_type = ET_EXEC,
 		.e_machine = EM_X86_64,
 		.e_phoff = sizeof(Elf64_Ehdr),
@@ -72,8 +72,8 @@ static void good_elf(void)
 		.p_filesz = TEXT_LEN,
 		.p_memsz = 0x3000,
 	};
-	*ph(1) = (Elf64_Phdr){.p_type = PT_NOTE, .p_offset = NOTE_AT, .p_filesz = 20};
-	*nh() = (Elf64_Nhdr){4, 4, PVH_NOTE_TYPE};
+	*ph(1) = (Elf64_Phdr){ .p_type = PT_NOTE, .p_offset = NOTE_AT, .p_filesz = 20 };
+	*nh() = (Elf64_Nhdr){ 4, 4, PVH_NOTE_TYPE };
 	memcpy(nh() + 1, "Xen", 4);
 	memcpy(image.bytes + NOTE_AT + 16, &start, 4);
 	memset(image.bytes + TEXT_AT, 0xab, TEXT_LEN);
@@ -85,7 +85,7 @@ static int setup(void **state)
 	assert_ptr_not_equal(ram, MAP_FAILED);
 	memmap_init(&map);
 	assert_int_equal(memmap_add(&map, gpa(0), RAM_BYTES, ram), 0);
-	conf = (struct loader_conf){.cmdline = "switch a=b", .ram_low = RAM_BYTES, .cpus = 2};
+	conf = (struct loader_conf){ .cmdline = "switch a=b", .ram_low = RAM_BYTES, .cpus = 2 };
 	good_elf();
 	return 0;
 }
@@ -199,7 +199,7 @@ static void moves_the_information(void **state)
 	ph(0)->p_paddr = 0x8f000;
 	nh()->n_descsz = 8;
 	ph(1)->p_filesz = 24;
-	memcpy(image.bytes + NOTE_AT + 16, &(uint64_t){0x8f000}, 8);
+	memcpy(image.bytes + NOTE_AT + 16, &(uint64_t){ 0x8f000 }, 8);
 	assert_int_equal(load(), 0);
 	assert_int_equal(entry.entry, 0x8f000);
 	assert_true(entry.info >= 0x100000);
@@ -268,7 +268,7 @@ static void refuses_segments(void **state)
 	refused("overlap");
 	/* Segments of size zero don't matter, wherever they claim to be. */
 	eh()->e_phnum = 3;
-	*ph(2) = (Elf64_Phdr){.p_type = PT_LOAD, .p_paddr = UINT64_MAX};
+	*ph(2) = (Elf64_Phdr){ .p_type = PT_LOAD, .p_paddr = UINT64_MAX };
 	assert_int_equal(load(), 0);
 }
 
@@ -299,8 +299,8 @@ static void refuses_notes(void **state)
 
 static void refuses_entries(void **state)
 {
-	static const uint64_t bad[] = {0, LOAD_GPA - 1, LOAD_GPA + TEXT_LEN, UINT64_MAX,
-				       UINT64_C(0x100000000) + LOAD_GPA};
+	static const uint64_t bad[] = { 0, LOAD_GPA - 1, LOAD_GPA + TEXT_LEN, UINT64_MAX,
+					UINT64_C(0x100000000) + LOAD_GPA };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		nh()->n_descsz = 8;

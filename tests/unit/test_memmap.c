@@ -39,7 +39,8 @@ static void holds_32_regions(void **state)
 	memmap_init(&map);
 	/* From the top down, so that every one is inserted in front. */
 	for (unsigned int i = MEMMAP_REGIONS_MAX; i-- > 0;)
-		assert_int_equal(memmap_add(&map, gpa(0x10000ull * i), 0x100, mem_a + 0x100 * i), 0);
+		assert_int_equal(memmap_add(&map, gpa(0x10000ull * i), 0x100, mem_a + 0x100 * i),
+				 0);
 	assert_int_equal(memmap_add(&map, gpa(0x10000ull * MEMMAP_REGIONS_MAX), 1, mem_b), -ENOSPC);
 	for (unsigned int round = 0; round < 2; round++) {
 		for (unsigned int i = 0; i < MEMMAP_REGIONS_MAX; i++) {
@@ -66,7 +67,8 @@ static void translate_checks(void **state)
 	assert_int_equal(len, 0);
 	assert_int_equal(memmap_add(&map, gpa(0x4000), 0x2000, mem_a), 0);
 
-	assert_ptr_equal(memmap_translate_some(&map, gpa(0x5fff), UINT64_MAX, &len), mem_a + 0x1fff);
+	assert_ptr_equal(memmap_translate_some(&map, gpa(0x5fff), UINT64_MAX, &len),
+			 mem_a + 0x1fff);
 	assert_int_equal(len, 1);
 	assert_null(memmap_translate_some(&map, gpa(0x4000), 0, &len));
 	assert_int_equal(len, 0);

@@ -28,7 +28,7 @@ static void irq_line(void *ctx, unsigned int irq, int l)
 	level = l;
 }
 
-static const struct machine_ops ops = {.irq_line = irq_line};
+static const struct machine_ops ops = { .irq_line = irq_line };
 
 static int setup(void **state)
 {
@@ -36,7 +36,7 @@ static int setup(void **state)
 	edges = 0;
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
 	assert_int_equal(machine_init(&m, 40, NULL, &ops, NULL), 0);
-	serial = serial_create(&m, &(struct serial_conf){-1, out[1], PORT, 4});
+	serial = serial_create(&m, &(struct serial_conf){ -1, out[1], PORT, 4 });
 	assert_non_null(serial);
 	return 0;
 }

@@ -125,13 +125,17 @@ static void offload_off_offers_none(void **state)
 	struct fake g;
 
 	be_options_init(&o);
-	assert_int_equal(be_options_line(&o, " switch  offload=off mtu=9000 port.b.mac=02:00:00:00:00:07 ", &error), 0);
+	assert_int_equal(
+		be_options_line(&o, " switch  offload=off mtu=9000 port.b.mac=02:00:00:00:00:07 ",
+				&error),
+		0);
 	fake_init(&g, "b", 1, &o);
 	port_connect(&g.port);
 	assert_int_equal(fake_plain(&g, VHOST_USER_GET_FEATURES), 0);
 	assert_int_equal(g.reply.payload.u64 &
 				 (VIRTIO_NET_FEATURE(F_CSUM) | VIRTIO_NET_FEATURE(F_GUEST_CSUM) |
-				  VIRTIO_NET_FEATURE(F_HOST_TSO4) | VIRTIO_NET_FEATURE(F_GUEST_TSO6)),
+				  VIRTIO_NET_FEATURE(F_HOST_TSO4) |
+				  VIRTIO_NET_FEATURE(F_GUEST_TSO6)),
 			 0);
 	assert_true(g.reply.payload.u64 & VIRTIO_NET_FEATURE(F_MRG_RXBUF));
 	assert_int_equal(g.port.mtu_frame, 9014);
@@ -141,7 +145,8 @@ static void offload_off_offers_none(void **state)
 
 static void configuration_space(void **state)
 {
-	struct vhost_user_msg msg = {.hdr = {VHOST_USER_GET_CONFIG, VHOST_USER_VERSION, VHOST_USER_CONFIG_HDR + 12}};
+	struct vhost_user_msg msg = { .hdr = { VHOST_USER_GET_CONFIG, VHOST_USER_VERSION,
+					       VHOST_USER_CONFIG_HDR + 12 } };
 
 	port_connect(&f.port);
 	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_CARRIED), 0);
@@ -159,8 +164,9 @@ static void configuration_space(void **state)
 
 static void mtu_and_rarp(void **state)
 {
-	struct vhost_user_msg msg = {
-		.hdr = {VHOST_USER_NET_SET_MTU, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY_MASK, 8}};
+	struct vhost_user_msg msg = { .hdr = { VHOST_USER_NET_SET_MTU,
+					       VHOST_USER_VERSION | VHOST_USER_NEED_REPLY_MASK,
+					       8 } };
 
 	port_connect(&f.port);
 	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_CARRIED), 0);
@@ -187,10 +193,12 @@ static void mtu_and_rarp(void **state)
 static void memory_in_steps(void **state)
 {
 	struct vhost_user_msg msg = {
-		.hdr = {VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY_MASK,
-			VHOST_USER_MEM_TABLE_BYTES(2)},
-		.payload.mem = {.num_regions = 2,
-				.regions = {{FAKE_GPA, 4096, FAKE_USER, 0}, {FAKE_GPA + 65536, 4096, FAKE_USER + 65536, 4096}}},
+		.hdr = { VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY_MASK,
+			 VHOST_USER_MEM_TABLE_BYTES(2) },
+		.payload.mem = { .num_regions = 2,
+				 .regions = { { FAKE_GPA, 4096, FAKE_USER, 0 },
+					      { FAKE_GPA + 65536, 4096, FAKE_USER + 65536,
+						4096 } } },
 	};
 	unsigned int steps = 0;
 
@@ -209,16 +217,18 @@ static void memory_in_steps(void **state)
 	assert_int_equal(f.replies, 1);
 	assert_int_equal(f.reply.payload.u64, 0);
 	assert_int_equal(f.port.map.num, 2);
-	assert_ptr_equal(memmap_translate(&f.port.map, gpa(FAKE_GPA + 65536 + 8), 8, 1), f.mem + 4096 + 8);
+	assert_ptr_equal(memmap_translate(&f.port.map, gpa(FAKE_GPA + 65536 + 8), 8, 1),
+			 f.mem + 4096 + 8);
 }
 
 static void memory_slots(void **state)
 {
-	struct vhost_user_msg msg = {.hdr = {VHOST_USER_ADD_MEM_REG, VHOST_USER_VERSION, 40}};
+	struct vhost_user_msg msg = { .hdr = { VHOST_USER_ADD_MEM_REG, VHOST_USER_VERSION, 40 } };
 
 	fake_connect(&f, V1 | PROTO);
 	fake_start_pair(&f, 0);
-	msg.payload.mem_reg.region = (struct vhost_user_region){FAKE_GPA * 4, 8192, FAKE_USER * 2, 4096};
+	msg.payload.mem_reg.region =
+		(struct vhost_user_region){ FAKE_GPA * 4, 8192, FAKE_USER * 2, 4096 };
 	assert_int_equal(fake_send(&f, &msg, 1), 0);
 	assert_int_equal(f.port.map.num, 3);
 	assert_int_equal(f.port.num_tx, 1);
@@ -227,7 +237,8 @@ static void memory_slots(void **state)
 	assert_int_equal(fake_send(&f, &msg, 0), 0);
 	assert_int_equal(f.port.map.num, 2);
 	assert_int_equal(f.port.num_tx, 1);
-	msg.payload.mem_reg.region = (struct vhost_user_region){FAKE_GPA, FAKE_BYTES / 2, FAKE_USER, 0};
+	msg.payload.mem_reg.region =
+		(struct vhost_user_region){ FAKE_GPA, FAKE_BYTES / 2, FAKE_USER, 0 };
 	assert_int_equal(fake_send(&f, &msg, 0), 0);
 	assert_int_equal(f.port.num_tx, 0);
 	assert_int_equal(f.errs[1], 1);
@@ -250,8 +261,9 @@ static void new_table_moves_running_rings(void **state)
 static void acknowledges_when_asked(void **state)
 {
 	struct vhost_user_msg msg = {
-		.hdr = {VHOST_USER_SET_VRING_NUM, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY_MASK, 8},
-		.payload.state = {0, 256},
+		.hdr = { VHOST_USER_SET_VRING_NUM, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY_MASK,
+			 8 },
+		.payload.state = { 0, 256 },
 	};
 
 	port_connect(&f.port);
@@ -261,7 +273,8 @@ static void acknowledges_when_asked(void **state)
 	assert_int_equal(fake_send(&f, &msg, 0), 0);
 	assert_int_equal(f.replies, 1);
 	f.port.ack_always = false;
-	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_MASK(REPLY_ACK)), 0);
+	assert_int_equal(
+		fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_MASK(REPLY_ACK)), 0);
 	assert_int_equal(fake_send(&f, &msg, 0), 0);
 	assert_int_equal(f.replies, 2);
 	assert_int_equal(f.reply.hdr.request, VHOST_USER_SET_VRING_NUM);
@@ -294,11 +307,15 @@ static void protocol_errors_end_the_session(void **state)
 	assert_int_equal(fake_addr(&f, 0, 0), -EPROTO); /* before memory */
 	assert_reason("SET_VRING_ADDR: ");
 	assert_int_equal(fake_mem(&f, false), 0);
-	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, 0, true), -EPROTO); /* before ADDR */
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, 0, true),
+			 -EPROTO); /* before ADDR */
 	assert_reason("SET_VRING_KICK: ");
-	assert_int_equal(fake_u64(&f, VHOST_USER_SET_FEATURES, VIRTIO_FEATURE(F_RING_PACKED)), -EPROTO);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_FEATURES, VIRTIO_FEATURE(F_RING_PACKED)),
+			 -EPROTO);
 	assert_reason("SET_FEATURES: ");
-	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_MASK(PAGEFAULT)), -EPROTO);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES,
+				  VHOST_USER_PF_MASK(PAGEFAULT)),
+			 -EPROTO);
 	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_NUM, PORT_VRINGS, 256), -EPROTO);
 	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_ENABLE, 0, 2), -EPROTO);
 	assert_int_equal(fake_plain(&f, VHOST_USER_POSTCOPY_LISTEN), -EPROTO);
@@ -327,8 +344,8 @@ static void ring_errors_do_not_end_the_session(void **state)
 	/* Size, place, alignment: found when the ring starts. */
 	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_ERR, 2, true), 0);
 	for (unsigned int n = 0; n < 4; n++) {
-		static const uint32_t sizes[] = {3, 8192, 256, 256};
-		static const uint32_t places[] = {0, 0, FAKE_BYTES, 8};
+		static const uint32_t sizes[] = { 3, 8192, 256, 256 };
+		static const uint32_t places[] = { 0, 0, FAKE_BYTES, 8 };
 
 		assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_NUM, 2, sizes[n]), 0);
 		assert_int_equal(fake_addr(&f, 2, places[n]), 0);
@@ -364,11 +381,31 @@ static void reset_stops_everything(void **state)
 static void bad_options(void **state)
 {
 	static const char *const bad[] = {
-		"nonsense", "switch echo", "poll=", "poll=adaptive:", "poll=adaptive:0", "poll=adaptive:1000001",
-		"poll=adaptive:5x", "offload=yes", "mtu=67", "mtu=65536", "mtu=", "age=-1", "age=99999999999999999999",
-		"names=", "names=a,,b", "names=a,a", "names=a,-b", "port.a.mac=1:2:3:4:5:6", "port.a.mac=01:00:00:00:00:00",
-		"port.a.mac=00:00:00:00:00:00", "port..mac=02:00:00:00:00:00", "port.a=5",
-		"port.a.mac=02:00:00:00:00:01 port.b.mac=02:00:00:00:00:01", "frobnicate=1", "switch poll",
+		"nonsense",
+		"switch echo",
+		"poll=",
+		"poll=adaptive:",
+		"poll=adaptive:0",
+		"poll=adaptive:1000001",
+		"poll=adaptive:5x",
+		"offload=yes",
+		"mtu=67",
+		"mtu=65536",
+		"mtu=",
+		"age=-1",
+		"age=99999999999999999999",
+		"names=",
+		"names=a,,b",
+		"names=a,a",
+		"names=a,-b",
+		"port.a.mac=1:2:3:4:5:6",
+		"port.a.mac=01:00:00:00:00:00",
+		"port.a.mac=00:00:00:00:00:00",
+		"port..mac=02:00:00:00:00:00",
+		"port.a=5",
+		"port.a.mac=02:00:00:00:00:01 port.b.mac=02:00:00:00:00:01",
+		"frobnicate=1",
+		"switch poll",
 	};
 	struct be_options o;
 	struct text error;
@@ -380,14 +417,18 @@ static void bad_options(void **state)
 		assert_true(strlen(error.s) > 10);
 	}
 	be_options_init(&o);
-	assert_int_equal(be_options_line(&o, "echo poll=adaptive:7 age=0 names=x,y.z,w port.y.z.mac=02:aB:00:00:00:01",
-					 &error), 0);
+	assert_int_equal(
+		be_options_line(
+			&o,
+			"echo poll=adaptive:7 age=0 names=x,y.z,w port.y.z.mac=02:aB:00:00:00:01",
+			&error),
+		0);
 	assert_int_equal(o.app, BE_APP_ECHO);
 	assert_int_equal(o.poll_us, 7);
 	assert_int_equal(o.num_names, 3);
 	assert_string_equal(o.macs[0].port, "y.z");
-	assert_int_equal(be_options_check(&o, (const char *const[]){"x", "y.z"}, 2, &error), 0);
-	assert_int_equal(be_options_check(&o, (const char *const[]){"x"}, 1, &error), -EINVAL);
+	assert_int_equal(be_options_check(&o, (const char *const[]){ "x", "y.z" }, 2, &error), 0);
+	assert_int_equal(be_options_check(&o, (const char *const[]){ "x" }, 1, &error), -EINVAL);
 }
 
 int main(void)

@@ -40,9 +40,9 @@ static int setup(void **state)
 	memmap_init(&map);
 	assert_int_equal(memmap_add(&map, gpa(0), RAM_BYTES, ram), 0);
 	page = (struct stats_page *)(void *)(ram + PAGE_GPA);
-	*page = (struct stats_page){STATS_MAGIC, STATS_VERSION, 2, 10};
-	page->counters[0] = (struct stats_counter){"switched", 40};
-	page->counters[1] = (struct stats_counter){"p0.rx_9", 2};
+	*page = (struct stats_page){ STATS_MAGIC, STATS_VERSION, 2, 10 };
+	page->counters[0] = (struct stats_counter){ "switched", 40 };
+	page->counters[1] = (struct stats_counter){ "p0.rx_9", 2 };
 	return 0;
 }
 
@@ -51,7 +51,7 @@ static int read_at(uint64_t at, struct seen *seen)
 	const char *why = NULL;
 	int ret;
 
-	*seen = (struct seen){0};
+	*seen = (struct seen){ 0 };
 	ret = stats_page_read(&map, gpa(at), see, seen, &why);
 	if (ret < 0)
 		assert_non_null(why);
@@ -106,7 +106,7 @@ static void refuses_headers(void **state)
 
 static void refuses_names(void **state)
 {
-	static const char *const bad[] = {"", "Upper", "quo\"te", "new\nline", "\xff", "a b"};
+	static const char *const bad[] = { "", "Upper", "quo\"te", "new\nline", "\xff", "a b" };
 	struct seen seen;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

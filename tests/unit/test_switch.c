@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The switch over rings in memory: what is delivered, byte for byte, what is dropped and under which name, what breaks a
- * ring and how it comes back.
+ * The switch over rings in memory: what is delivered, byte for byte, what is dropped and under which name, what
+ * breaks a ring and how it comes back.
  */
 #include "be_fake.h"
 
@@ -18,13 +18,13 @@
 #include "core/poll.h"
 #include "core/stats.h"
 
-#define PROTO	BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT)
-#define BASE	(VIRTIO_FEATURE(F_VERSION_1) | PROTO)
-#define NET(x)	VIRTIO_NET_FEATURE(x)
+#define PROTO  BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT)
+#define BASE   (VIRTIO_FEATURE(F_VERSION_1) | PROTO)
+#define NET(x) VIRTIO_NET_FEATURE(x)
 #define OFFLOADS                                                                                   \
 	(NET(F_CSUM) | NET(F_HOST_TSO4) | NET(F_HOST_TSO6) | NET(F_HOST_ECN) | NET(F_GUEST_CSUM) | \
 	 NET(F_GUEST_TSO4) | NET(F_GUEST_TSO6) | NET(F_GUEST_ECN))
-#define PORTS 4
+#define PORTS  4
 #define SECOND UINT64_C(1000000000)
 
 static struct be_switch *sw;
@@ -43,7 +43,7 @@ static void start(const char *options)
 	sw = aligned_alloc(64, ALIGN_UP(sizeof(*sw), (size_t)64));
 	memset(sw, 0, sizeof(*sw));
 	for (unsigned int i = 0; i < PORTS; i++) {
-		char name[2] = {(char)('a' + i), 0};
+		char name[2] = { (char)('a' + i), 0 };
 
 		fake_init(&ports[i], name, i, &o);
 		switch_add_port(sw, &ports[i].port);
@@ -77,7 +77,7 @@ static void connect_all(uint64_t features)
 /* A frame of len bytes from address src to dst, its content depending on salt. */
 static void make(uint8_t dst, uint8_t src, uint32_t len, uint32_t salt)
 {
-	memcpy(frame, (const uint8_t[]){2, 0, 0, 0, 0, dst, 2, 0, 0, 0, 0, src, 0x88, 0xb5}, 14);
+	memcpy(frame, (const uint8_t[]){ 2, 0, 0, 0, 0, dst, 2, 0, 0, 0, 0, src, 0x88, 0xb5 }, 14);
 	if (dst == 0xff)
 		memset(frame, 0xff, 6);
 	for (uint32_t i = 14; i < len; i++)
@@ -354,7 +354,7 @@ static void respects_the_mtu(void **state)
 static void legacy_headers(void **state)
 {
 	/* Sender: VERSION_1 (12 bytes). Receivers: legacy (10), legacy with mergeable buffers (12). */
-	static const uint64_t features[PORTS] = {BASE, PROTO, PROTO | NET(F_MRG_RXBUF), BASE};
+	static const uint64_t features[PORTS] = { BASE, PROTO, PROTO | NET(F_MRG_RXBUF), BASE };
 
 	for (unsigned int i = 0; i < PORTS; i++) {
 		fake_connect(&ports[i], features[i]);
@@ -406,13 +406,15 @@ static void mergeable_buffers(void **state)
 }
 
 /* A chain of descriptors written by hand: parts of [at, at + len) of the given lengths. */
-static void tx_chain(struct fake *f, uint16_t head, uint32_t at, const uint32_t *parts, unsigned int num)
+static void tx_chain(struct fake *f, uint16_t head, uint32_t at, const uint32_t *parts,
+		     unsigned int num)
 {
 	struct vq_drv *d = &f->drv[1];
 
 	for (unsigned int i = 0; i < num; i++) {
-		d->desc[head + i] = (struct vring_desc){fake_gpa(at).v, parts[i],
-							 i + 1 < num ? VRING_DESC_F_NEXT : 0, (uint16_t)(head + i + 1)};
+		d->desc[head + i] = (struct vring_desc){ fake_gpa(at).v, parts[i],
+							 i + 1 < num ? VRING_DESC_F_NEXT : 0,
+							 (uint16_t)(head + i + 1) };
 		at += parts[i];
 	}
 	d->avail->ring[d->avail->idx % FAKE_QUEUE] = head;
@@ -423,7 +425,8 @@ static void tx_chain(struct fake *f, uint16_t head, uint32_t at, const uint32_t 
 static void any_layout(void **state)
 {
 	static const uint32_t cuts[][6] = {
-		{12, 200}, {10, 2, 200}, {1, 11, 6, 6, 188}, {12, 6, 194}, {13, 199}, {76, 136}, {5, 60, 147}, {0, 12, 0, 200},
+		{ 12, 200 }, { 10, 2, 200 }, { 1, 11, 6, 6, 188 }, { 12, 6, 194 },
+		{ 13, 199 }, { 76, 136 },    { 5, 60, 147 },	   { 0, 12, 0, 200 },
 	};
 	uint32_t middle = FAKE_BYTES / 2;
 
@@ -456,8 +459,9 @@ static struct virtio_net_hdr super_hdr(const struct frame_spec *s, uint16_t gso_
 
 	return (struct virtio_net_hdr){
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-		.gso_type = (uint8_t)((s->ipv6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4) |
-				      (s->tcp_flags & 0x80 ? VIRTIO_NET_HDR_GSO_ECN : 0)),
+		.gso_type =
+			(uint8_t)((s->ipv6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4) |
+				  (s->tcp_flags & 0x80 ? VIRTIO_NET_HDR_GSO_ECN : 0)),
 		.hdr_len = (uint16_t)at.payload,
 		.gso_size = gso_size,
 		.csum_start = (uint16_t)at.l4,
@@ -480,7 +484,8 @@ static void expect_cut(unsigned int port, const struct frame_spec *s, uint32_t g
 		assert_int_equal(hdr.flags | hdr.gso_type | hdr.csum_start, 0);
 		assert_true(frame_checksums_ok(got, s, (uint32_t)n));
 		assert_int_equal(get32(got + at.l4 + 4), s->seq + done);
-		assert_memory_equal(got + at.payload, frame + at.payload + done, (uint32_t)n - at.payload);
+		assert_memory_equal(got + at.payload, frame + at.payload + done,
+				    (uint32_t)n - at.payload);
 		done += (uint32_t)n - at.payload;
 	}
 	expect_none(port);
@@ -502,8 +507,15 @@ static void super_frames(void **state)
 	}
 	for (unsigned int n = 0; n < 16; n++) {
 		struct frame_spec s = {
-			.dst = 9, .src = 1, .vlans = n % 3, .ipv6 = n % 2, .payload = 1000 + n * 4000, .seq = n * 77777,
-			.tcp_options = 12, .tcp_flags = n & 4 ? 0x98 : 0x18, .salt = n,
+			.dst = 9,
+			.src = 1,
+			.vlans = n % 3,
+			.ipv6 = n % 2,
+			.payload = 1000 + n * 4000,
+			.seq = n * 77777,
+			.tcp_options = 12,
+			.tcp_flags = n & 4 ? 0x98 : 0x18,
+			.salt = n,
 		};
 		struct virtio_net_hdr hdr = super_hdr(&s, 1448), seen;
 		uint32_t len = frame_build(frame, &s);
@@ -523,7 +535,8 @@ static void super_frames(void **state)
 		expect_cut(3, &s, 1448);
 		for (unsigned int i = 1; i < PORTS; i++) {
 			fake_restart_ring(&ports[i], 0);
-			assert_int_equal(fake_state(&ports[i], VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
+			assert_int_equal(fake_state(&ports[i], VHOST_USER_SET_VRING_ENABLE, 0, 1),
+					 0);
 		}
 		assert_int_equal(fake_tx_done(&ports[0]), 1);
 	}
@@ -535,10 +548,13 @@ static void super_frames(void **state)
 
 static void checksums(void **state)
 {
-	static const uint64_t features[PORTS] = {BASE | OFFLOADS, BASE | NET(F_GUEST_CSUM), BASE, PROTO};
-	struct frame_spec s = {.dst = 9, .src = 1, .payload = 901, .seq = 5};
+	static const uint64_t features[PORTS] = { BASE | OFFLOADS, BASE | NET(F_GUEST_CSUM), BASE,
+						  PROTO };
+	struct frame_spec s = { .dst = 9, .src = 1, .payload = 901, .seq = 5 };
 	struct frame_at at = frame_layout(&s);
-	struct virtio_net_hdr hdr = {VIRTIO_NET_HDR_F_NEEDS_CSUM, 0, 99, 99, (uint16_t)at.l4, 16, 0}, seen;
+	struct virtio_net_hdr
+		hdr = { VIRTIO_NET_HDR_F_NEEDS_CSUM, 0, 99, 99, (uint16_t)at.l4, 16, 0 },
+		seen;
 	uint32_t len = frame_build(frame, &s);
 
 	for (unsigned int i = 0; i < PORTS; i++) {
@@ -563,8 +579,8 @@ static void checksums(void **state)
 
 static void uncuttable_is_dropped(void **state)
 {
-	static const uint64_t features[PORTS] = {BASE | OFFLOADS, BASE, BASE | OFFLOADS, BASE};
-	struct frame_spec s = {.dst = 9, .src = 1, .payload = 3000};
+	static const uint64_t features[PORTS] = { BASE | OFFLOADS, BASE, BASE | OFFLOADS, BASE };
+	struct frame_spec s = { .dst = 9, .src = 1, .payload = 3000 };
 	struct virtio_net_hdr hdr = super_hdr(&s, 1448);
 	uint32_t len = frame_build(frame, &s);
 
@@ -605,7 +621,7 @@ static void expect_broken_and_heal(const char *why)
 
 static void impossible_headers_break_the_ring(void **state)
 {
-	const struct frame_spec s = {.dst = 2, .src = 1, .payload = 2000};
+	const struct frame_spec s = { .dst = 2, .src = 1, .payload = 2000 };
 	const struct virtio_net_hdr good = super_hdr(&s, 1448);
 	struct virtio_net_hdr bad[8];
 	uint32_t len = frame_layout(&s).len;
@@ -641,7 +657,7 @@ static void impossible_headers_break_the_ring(void **state)
 
 static void unnegotiated_offloads_break_the_ring(void **state)
 {
-	struct frame_spec s = {.dst = 2, .src = 1, .payload = 1000};
+	struct frame_spec s = { .dst = 2, .src = 1, .payload = 1000 };
 	struct virtio_net_hdr hdr = super_hdr(&s, 500);
 
 	connect_all(BASE);
@@ -654,7 +670,7 @@ static void unnegotiated_offloads_break_the_ring(void **state)
 	fake_tx(&ports[0], &hdr, frame, frame_build(frame, &s));
 	expect_broken_and_heal("content makes no sense");
 	/* DATA_VALID on transmission means nothing and is not passed on. */
-	hdr = (struct virtio_net_hdr){.flags = VIRTIO_NET_HDR_F_DATA_VALID};
+	hdr = (struct virtio_net_hdr){ .flags = VIRTIO_NET_HDR_F_DATA_VALID };
 	fake_tx(&ports[0], &hdr, frame, 60);
 	switch_poll(sw);
 	assert_int_equal(fake_rx(&ports[1], &hdr, got), 60);
@@ -674,10 +690,10 @@ static void bad_descriptors_break_the_ring(void **state)
 	d->avail->ring[d->avail->idx % FAKE_QUEUE] = FAKE_QUEUE;
 	d->avail->idx++;
 	expect_broken_and_heal("names no descriptor");
-	tx_chain(&ports[0], 0, 0, (const uint32_t[]){10, 10}, 2);
-	d->desc[1] = (struct vring_desc){FAKE_GPA, 10, VRING_DESC_F_NEXT, 0};
+	tx_chain(&ports[0], 0, 0, (const uint32_t[]){ 10, 10 }, 2);
+	d->desc[1] = (struct vring_desc){ FAKE_GPA, 10, VRING_DESC_F_NEXT, 0 };
 	expect_broken_and_heal("chain longer than the queue");
-	tx_chain(&ports[0], 0, FAKE_BYTES - 8, (const uint32_t[]){100}, 1);
+	tx_chain(&ports[0], 0, FAKE_BYTES - 8, (const uint32_t[]){ 100 }, 1);
 	expect_broken_and_heal("buffer outside");
 	/* A receive ring with buffers the device may only read. */
 	assert_int_equal(vq_drv_add(&ports[1].drv[0], fake_gpa(0), 100, false, 0), 0);
@@ -724,7 +740,7 @@ static void rarp_is_flooded_and_learned(void **state)
 		fake_rx_post(&ports[i], 8, 1526);
 	assert_int_equal(fake_u64(&ports[2], VHOST_USER_SEND_RARP, 0x030000000002), 0);
 	switch_poll(sw);
-	frame_make_rarp(frame, (const uint8_t[]){2, 0, 0, 0, 0, 3});
+	frame_make_rarp(frame, (const uint8_t[]){ 2, 0, 0, 0, 0, 3 });
 	expect(0, FRAME_RARP_LEN);
 	expect(1, FRAME_RARP_LEN);
 	expect(3, FRAME_RARP_LEN);
@@ -737,16 +753,18 @@ static void rarp_is_flooded_and_learned(void **state)
 
 static void several_queue_pairs(void **state)
 {
-	unsigned int seen[2] = {0, 0};
+	unsigned int seen[2] = { 0, 0 };
 
 	connect_all(BASE | NET(F_MQ));
 	fake_start_pair(&ports[1], 1);
 	fake_rx_post(&ports[1], 100, 1526);
 	for (unsigned int i = 0; i < 100; i++)
-		assert_int_equal(vq_drv_add(&ports[1].drv[2], fake_gpa((3u << 20) + i * 2048), 1526, true, 0), 0);
+		assert_int_equal(vq_drv_add(&ports[1].drv[2], fake_gpa((3u << 20) + i * 2048), 1526,
+					    true, 0),
+				 0);
 	assert_int_equal(ports[1].port.num_rx, 2);
 	for (unsigned int i = 0; i < 100; i++) {
-		struct frame_spec s = {.dst = 2, .src = (uint8_t)(10 + i % 50), .payload = 10};
+		struct frame_spec s = { .dst = 2, .src = (uint8_t)(10 + i % 50), .payload = 10 };
 		unsigned int ring;
 		uint64_t at;
 		uint32_t written;

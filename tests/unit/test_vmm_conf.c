@@ -19,7 +19,7 @@
 static enum conf_result parse(struct vmm_conf *conf, const char *line, char error[256])
 {
 	static char text[16384];
-	char *argv[ARGS_MAX] = {(char[]){"vvu-vmm"}};
+	char *argv[ARGS_MAX] = { (char[]){ "vvu-vmm" } };
 	int argc = 1;
 
 	assert_true(strlen(line) < sizeof(text));
@@ -63,8 +63,8 @@ static void defaults(void **state)
 
 static void everything(void **state)
 {
-	static const uint8_t uuid[16] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
-					 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10};
+	static const uint8_t uuid[16] = { 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
+					  0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10 };
 	struct vmm_conf conf;
 	char error[256];
 
@@ -106,49 +106,49 @@ static void nonsense(void **state)
 		const char *line;
 		const char *names;
 	} bad[] = {
-		{"", "--kernel"},
-		{"--kernel", "--kernel"},
-		{"--kernel ^", "--kernel"},
-		{"--kernel k extra", "extra"},
-		{"--kernel k --kernel k", "--kernel"},
-		{"--kernel k --nonsense", "--nonsense"},
-		{"--kernel k -x", "-x"},
-		{"--kernel k --memory 0", "--memory"},
-		{"--kernel k --memory 1M", "--memory"},
-		{"--kernel k --memory 64Q", "--memory"},
-		{"--kernel k --memory -64M", "--memory"},
-		{"--kernel k --memory 67108865", "--memory"},
-		{"--kernel k --memory 99999999999999999999", "--memory"},
-		{"--kernel k --memory 9999999T", "--memory"},
-		{"--kernel k --cpus 0", "--cpus"},
-		{"--kernel k --cpus 129", "--cpus"},
-		{"--kernel k --cpus two", "--cpus"},
-		{"--kernel k --cpus 4294967297", "--cpus"},
-		{"--kernel k --serial tty", "--serial"},
-		{"--kernel k --serial file=", "--serial"},
-		{"--kernel k --log-level loud", "--log-level"},
-		{"--kernel k --control ^", "--control"},
-		{"--kernel k --vvu ^", "--vvu"},
-		{"--kernel k --vvu port=p", "link="},
-		{"--kernel k --vvu link=/l", "port="},
-		{"--kernel k --vvu link=/l,port=", "port"},
-		{"--kernel k --vvu link=/l,port=a/b", "port=a/b"},
-		{"--kernel k --vvu link=/l,port=p,port=q", "port="},
-		{"--kernel k --vvu link=/l,link=/l,port=p", "link="},
-		{"--kernel k --vvu link=/l,port=p,color=red", "color"},
-		{"--kernel k --vvu link=/l,port=p,shm", "shm"},
-		{"--kernel k --vvu link=/l,port=p,shm=1M", "shm=1M"},
-		{"--kernel k --vvu link=/l,port=p,shm=big", "shm=big"},
-		{"--kernel k --vvu link=/l,port=p,queues=0", "queues=0"},
-		{"--kernel k --vvu link=/l,port=p,queues=257", "queues=257"},
-		{"--kernel k --vvu link=/l,port=p,virtio-id=0", "virtio-id=0"},
-		{"--kernel k --vvu link=/l,port=p,virtio-id=64", "virtio-id=64"},
-		{"--kernel k --vvu link=/l,port=p,uuid=1", "uuid=1"},
-		{"--kernel k --vvu link=/l,port=p,uuid=01234567-89ab-cdef-0123-456789abcdeff",
-		 "uuid="},
-		{"--kernel k --vvu link=/l,port=p,uuid=01234567x89ab-cdef-0123-456789abcdef",
-		 "uuid="},
-		{"--kernel k --vvu link=/l,port=p --vvu link=/l,port=p", "port p"},
+		{ "", "--kernel" },
+		{ "--kernel", "--kernel" },
+		{ "--kernel ^", "--kernel" },
+		{ "--kernel k extra", "extra" },
+		{ "--kernel k --kernel k", "--kernel" },
+		{ "--kernel k --nonsense", "--nonsense" },
+		{ "--kernel k -x", "-x" },
+		{ "--kernel k --memory 0", "--memory" },
+		{ "--kernel k --memory 1M", "--memory" },
+		{ "--kernel k --memory 64Q", "--memory" },
+		{ "--kernel k --memory -64M", "--memory" },
+		{ "--kernel k --memory 67108865", "--memory" },
+		{ "--kernel k --memory 99999999999999999999", "--memory" },
+		{ "--kernel k --memory 9999999T", "--memory" },
+		{ "--kernel k --cpus 0", "--cpus" },
+		{ "--kernel k --cpus 129", "--cpus" },
+		{ "--kernel k --cpus two", "--cpus" },
+		{ "--kernel k --cpus 4294967297", "--cpus" },
+		{ "--kernel k --serial tty", "--serial" },
+		{ "--kernel k --serial file=", "--serial" },
+		{ "--kernel k --log-level loud", "--log-level" },
+		{ "--kernel k --control ^", "--control" },
+		{ "--kernel k --vvu ^", "--vvu" },
+		{ "--kernel k --vvu port=p", "link=" },
+		{ "--kernel k --vvu link=/l", "port=" },
+		{ "--kernel k --vvu link=/l,port=", "port" },
+		{ "--kernel k --vvu link=/l,port=a/b", "port=a/b" },
+		{ "--kernel k --vvu link=/l,port=p,port=q", "port=" },
+		{ "--kernel k --vvu link=/l,link=/l,port=p", "link=" },
+		{ "--kernel k --vvu link=/l,port=p,color=red", "color" },
+		{ "--kernel k --vvu link=/l,port=p,shm", "shm" },
+		{ "--kernel k --vvu link=/l,port=p,shm=1M", "shm=1M" },
+		{ "--kernel k --vvu link=/l,port=p,shm=big", "shm=big" },
+		{ "--kernel k --vvu link=/l,port=p,queues=0", "queues=0" },
+		{ "--kernel k --vvu link=/l,port=p,queues=257", "queues=257" },
+		{ "--kernel k --vvu link=/l,port=p,virtio-id=0", "virtio-id=0" },
+		{ "--kernel k --vvu link=/l,port=p,virtio-id=64", "virtio-id=64" },
+		{ "--kernel k --vvu link=/l,port=p,uuid=1", "uuid=1" },
+		{ "--kernel k --vvu link=/l,port=p,uuid=01234567-89ab-cdef-0123-456789abcdeff",
+		  "uuid=" },
+		{ "--kernel k --vvu link=/l,port=p,uuid=01234567x89ab-cdef-0123-456789abcdef",
+		  "uuid=" },
+		{ "--kernel k --vvu link=/l,port=p --vvu link=/l,port=p", "port p" },
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

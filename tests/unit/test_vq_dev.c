@@ -66,8 +66,8 @@ static void long_chain(void **state)
 
 	/* All eight descriptors, zero-length ones among them. */
 	for (uint16_t i = 0; i < 8; i++)
-		rm_desc(m, i, RM_BUF + 0x100u * i, i == 2 || i == 6 ? 0 : 16, (i >= 4 ? WRITE : 0) | (i < 7 ? NEXT : 0),
-			i + 1);
+		rm_desc(m, i, RM_BUF + 0x100u * i, i == 2 || i == 6 ? 0 : 16,
+			(i >= 4 ? WRITE : 0) | (i < 7 ? NEXT : 0), i + 1);
 	rm_offer(m, 0);
 	assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
 	assert_int_equal(m->chain->num_out, 3);
@@ -368,11 +368,16 @@ static void bad_geometry(void **state)
 	const struct {
 		uint64_t desc, avail, used;
 	} bad[] = {
-		{ RM_DESC + 8, RM_AVAIL, RM_USED },	  { RM_DESC, RM_AVAIL + 1, RM_USED },
-		{ RM_DESC, RM_AVAIL, RM_USED + 2 },	  { RM_LOW - 16, RM_AVAIL, RM_USED },
-		{ RM_DESC, UINT64_MAX - 1, RM_USED },	  { RM_DESC, RM_AVAIL, 0 },
-		{ RM_HIGH - 16, RM_AVAIL, RM_USED },	  { RM_DESC, RM_HIGH - 20, RM_USED },
-		{ RM_DESC, RM_AVAIL, RM_HIGH - 68 },	  { UINT64_MAX - 15, RM_AVAIL, RM_USED },
+		{ RM_DESC + 8, RM_AVAIL, RM_USED },
+		{ RM_DESC, RM_AVAIL + 1, RM_USED },
+		{ RM_DESC, RM_AVAIL, RM_USED + 2 },
+		{ RM_LOW - 16, RM_AVAIL, RM_USED },
+		{ RM_DESC, UINT64_MAX - 1, RM_USED },
+		{ RM_DESC, RM_AVAIL, 0 },
+		{ RM_HIGH - 16, RM_AVAIL, RM_USED },
+		{ RM_DESC, RM_HIGH - 20, RM_USED },
+		{ RM_DESC, RM_AVAIL, RM_HIGH - 68 },
+		{ UINT64_MAX - 15, RM_AVAIL, RM_USED },
 		{ RM_FAR + RM_BYTES - 127, RM_AVAIL, RM_USED },
 	};
 	struct vq_dev_conf conf;

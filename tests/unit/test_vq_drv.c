@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Driver side of the split ring: alone against a device that lies, then against our device side over the same memory, in
- * one thread step by step and in two threads that sleep only when the rings say they may.
+ * Driver side of the split ring: alone against a device that lies, then against our device side over the same
+ * memory, in one thread step by step and in two threads that sleep only when the rings say they may.
  */
 #include "ring_memory.h"
 
@@ -88,11 +88,10 @@ static void device_lies(void **state)
 		struct vring_used_elem elem;
 		uint16_t idx;
 	} lies[] = {
-		{ { 1, 0 }, 1 },	  /* not in flight */
-		{ { SIZE, 0 }, 1 },	  /* no such descriptor */
-		{ { UINT32_MAX, 0 }, 1 },
-		{ { 0, 65 }, 1 },	  /* more than it may write */
-		{ { 0, 0 }, 2 },	  /* more used than in flight */
+		{ { 1, 0 }, 1 },			    /* not in flight */
+		{ { SIZE, 0 }, 1 },			    /* no such descriptor */
+		{ { UINT32_MAX, 0 }, 1 }, { { 0, 65 }, 1 }, /* more than it may write */
+		{ { 0, 0 }, 2 },			    /* more used than in flight */
 		{ { 0, 0 }, 0xffff },
 	};
 
@@ -187,7 +186,8 @@ static unsigned int device_burst(struct pair *p, unsigned int most)
 static void driver_add(struct pair *p, uint64_t seq, unsigned int slot)
 {
 	memcpy(p->buf + SLOT * slot, &seq, sizeof(seq));
-	assert_int_equal(vq_drv_add(&p->drv, gpa(PAIR_BUF + SLOT * slot), SLOT, true, seq << 16 | slot), 0);
+	assert_int_equal(
+		vq_drv_add(&p->drv, gpa(PAIR_BUF + SLOT * slot), SLOT, true, seq << 16 | slot), 0);
 }
 
 /* Takes one used buffer, checks what the device made of it; returns its slot, or -1. */
@@ -226,7 +226,8 @@ static void against_device(bool event_idx)
 		kicks += vq_drv_kick_needed(&p->drv);
 		assert_int_equal(device_burst(p, SIZE), burst);
 		calls += vq_dev_call_needed(&p->dev);
-		assert_false(vq_dev_kick_enable(&p->dev)); /* would sleep: so the next add must kick */
+		assert_false(
+			vq_dev_kick_enable(&p->dev)); /* would sleep: so the next add must kick */
 		for (unsigned int i = 0; i < burst; i++, taken++)
 			assert_int_not_equal(driver_take(p), -1);
 		assert_int_equal(driver_take(p), -1); /* would sleep: so the next use must call */
@@ -327,7 +328,9 @@ static void *device_thread(void *arg)
 
 static void two_threads(bool event_idx)
 {
-	struct threads t = { .pair = pair_new(SIZE, event_idx), .kick = eventfd(0, 0), .call = eventfd(0, 0) };
+	struct threads t = { .pair = pair_new(SIZE, event_idx),
+			     .kick = eventfd(0, 0),
+			     .call = eventfd(0, 0) };
 	struct vq_drv *drv = &t.pair->drv;
 	unsigned int added = 0;
 	unsigned int taken = 0;
@@ -342,7 +345,9 @@ static void two_threads(bool event_idx)
 		int rc;
 
 		while (added < THREAD_ROUNDS && drv->num_free) {
-			assert_int_equal(vq_drv_add(drv, gpa(PAIR_BUF + SLOT * (added % SIZE)), SLOT, true, added), 0);
+			assert_int_equal(vq_drv_add(drv, gpa(PAIR_BUF + SLOT * (added % SIZE)),
+						    SLOT, true, added),
+					 0);
 			added++;
 		}
 		if (vq_drv_kick_needed(drv))
@@ -378,18 +383,19 @@ static void two_threads_events(void **state)
 }
 
 /*
- * Litmus tests of the two full barriers. Both sides act at the same moment: one publishes and looks whether the other wants
- * to be told, the other asks to be told and looks whether something is there. At least one of them has to see the other.
- * Without either barrier a store waits in its processor's buffer while the load behind it has been done.
+ * Litmus tests of the two full barriers. Both sides act at the same moment: one publishes and looks whether the
+ * other wants to be told, the other asks to be told and looks whether something is there. At least one of them
+ * has to see the other. Without either barrier a store waits in its processor's buffer while the load behind it
+ * has been done.
  */
 #define LITMUS_ROUNDS 150000u
 
 struct litmus {
 	struct pair *pair;
-	unsigned int go;      /* round that may begin */
-	unsigned int done;    /* round the other thread has finished */
-	bool device_is_idle;  /* what the device thread saw or decided in that round */
-	bool calls;	      /* which of the two tests */
+	unsigned int go;     /* round that may begin */
+	unsigned int done;   /* round the other thread has finished */
+	bool device_is_idle; /* what the device thread saw or decided in that round */
+	bool calls;	     /* which of the two tests */
 };
 
 static void spin_until(const unsigned int *word, unsigned int value)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Checks of vhost-user messages. The first half goes through the message tables: for every row a good message is made from the
- * row's own columns, and each column is then violated. The second half has the rules of single fields.
+ * Checks of vhost-user messages. The first half goes through the message tables: for every row a good message
+ * is made from the row's own columns, and each column is then violated. The second half has the rules of single
+ * fields.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +18,8 @@
 #define GIB	   0x40000000ull
 #define MAX_QUEUES 4
 
-static const struct vu_limits open_limits = { .protocol_features = UINT64_MAX, .max_queues = MAX_QUEUES };
+static const struct vu_limits open_limits = { .protocol_features = UINT64_MAX,
+					      .max_queues = MAX_QUEUES };
 
 static const struct vhost_user_region low_region = { 0, 0xa0000, 0x7f0000000000, 0 };
 static const struct vhost_user_region high_region = { GIB, GIB, 0x7f0040000000, GIB };
@@ -89,8 +91,8 @@ typedef enum vu_rule (*check_fn)(const struct vhost_user_msg *msg, unsigned int 
 				 const struct vu_limits *limits);
 
 /* The message in a buffer of just its size, so that a read beyond the payload is an error of ASan. */
-static enum vu_rule check_exact(check_fn check, const struct vhost_user_msg *msg, unsigned int num_fds,
-				const struct vu_limits *limits)
+static enum vu_rule check_exact(check_fn check, const struct vhost_user_msg *msg,
+				unsigned int num_fds, const struct vu_limits *limits)
 {
 	struct vhost_user_msg *copy = malloc(vu_msg_bytes(msg));
 	enum vu_rule rule;
@@ -102,10 +104,12 @@ static enum vu_rule check_exact(check_fn check, const struct vhost_user_msg *msg
 	return rule;
 }
 
-static void expect(const char *what, const struct vu_msg_info *info, enum vu_rule got, enum vu_rule want)
+static void expect(const char *what, const struct vu_msg_info *info, enum vu_rule got,
+		   enum vu_rule want)
 {
 	if (got != want)
-		fail_msg("%s %s: %s, expected: %s", info->name, what, vu_rule_text(got), vu_rule_text(want));
+		fail_msg("%s %s: %s, expected: %s", info->name, what, vu_rule_text(got),
+			 vu_rule_text(want));
 }
 
 static void check_sizes(check_fn check, const struct vu_msg_info *info)
@@ -119,9 +123,11 @@ static void check_sizes(check_fn check, const struct vu_msg_info *info)
 		msg.hdr.size = size;
 		if (size == good || info->payload == VU_PAYLOAD_OPAQUE)
 			want = VU_RULE_NONE;
-		if (info->payload == VU_PAYLOAD_MEM_TABLE && size == sizeof(struct vhost_user_mem_table))
+		if (info->payload == VU_PAYLOAD_MEM_TABLE &&
+		    size == sizeof(struct vhost_user_mem_table))
 			want = VU_RULE_NONE; /* the whole struct */
-		expect("size", info, check_exact(check, &msg, good_fds(info->fds), &open_limits), want);
+		expect("size", info, check_exact(check, &msg, good_fds(info->fds), &open_limits),
+		       want);
 	}
 	msg.hdr.size = UINT32_MAX;
 	expect("size", info, check(&msg, good_fds(info->fds), &open_limits), VU_RULE_SIZE);
@@ -139,7 +145,8 @@ static void check_row(check_fn check, const struct vu_msg_info *info)
 	for (unsigned int n = 0; n < 12; n++) {
 		bool good = n == fds || (info->fds == VU_FDS_OPTIONAL_MEMORY && n == 1);
 
-		expect("fds", info, check_exact(check, &msg, n, &open_limits), good ? VU_RULE_NONE : VU_RULE_FDS);
+		expect("fds", info, check_exact(check, &msg, n, &open_limits),
+		       good ? VU_RULE_NONE : VU_RULE_FDS);
 	}
 
 	if (info->gate != VHOST_USER_PROTOCOL_F_NONE) {
@@ -216,11 +223,15 @@ static void replies(void **state)
 	for (uint32_t request = 1; request < VHOST_USER_REQUEST_END; request++) {
 		const struct vu_msg_info *info = vu_frontend_info(request);
 		const enum vu_payload kinds[] = {
-			[VU_REPLY_ACK] = VU_PAYLOAD_U64,	 [VU_REPLY_U64] = VU_PAYLOAD_U64,
-			[VU_REPLY_STATE] = VU_PAYLOAD_STATE,	 [VU_REPLY_CONFIG] = VU_PAYLOAD_CONFIG,
+			[VU_REPLY_ACK] = VU_PAYLOAD_U64,
+			[VU_REPLY_U64] = VU_PAYLOAD_U64,
+			[VU_REPLY_STATE] = VU_PAYLOAD_STATE,
+			[VU_REPLY_CONFIG] = VU_PAYLOAD_CONFIG,
 			[VU_REPLY_INFLIGHT] = VU_PAYLOAD_INFLIGHT,
 		};
-		struct vhost_user_msg msg = { .hdr = { request, VHOST_USER_VERSION | VHOST_USER_REPLY_MASK, 0 } };
+		struct vhost_user_msg msg = {
+			.hdr = { request, VHOST_USER_VERSION | VHOST_USER_REPLY_MASK, 0 }
+		};
 
 		msg.hdr.size = good_payload(&msg, kinds[info->reply]);
 		expect("reply", info, vu_check_reply(&msg, request), VU_RULE_NONE);
@@ -254,9 +265,10 @@ static void who_expects_a_reply(void **state)
 
 static void vring_indices(void **state)
 {
-	const uint32_t states[] = { VHOST_USER_SET_VRING_NUM, VHOST_USER_SET_VRING_BASE, VHOST_USER_GET_VRING_BASE,
-				    VHOST_USER_SET_VRING_ENABLE };
-	const uint32_t u64s[] = { VHOST_USER_SET_VRING_KICK, VHOST_USER_SET_VRING_CALL, VHOST_USER_SET_VRING_ERR };
+	const uint32_t states[] = { VHOST_USER_SET_VRING_NUM, VHOST_USER_SET_VRING_BASE,
+				    VHOST_USER_GET_VRING_BASE, VHOST_USER_SET_VRING_ENABLE };
+	const uint32_t u64s[] = { VHOST_USER_SET_VRING_KICK, VHOST_USER_SET_VRING_CALL,
+				  VHOST_USER_SET_VRING_ERR };
 	struct vhost_user_msg msg;
 
 	for (size_t i = 0; i < ARRAY_LEN(states); i++) {
@@ -332,11 +344,11 @@ static void config_space(void **state)
 		uint32_t offset, size, bytes, flags;
 		enum vu_rule rule;
 	} cases[] = {
-		{ 0, 256, 268, 0, VU_RULE_NONE },	{ 0, 257, 268, 0, VU_RULE_VALUE },
-		{ 256, 0, 12, 0, VU_RULE_NONE },	{ 256, 1, 13, 0, VU_RULE_VALUE },
+		{ 0, 256, 268, 0, VU_RULE_NONE },	 { 0, 257, 268, 0, VU_RULE_VALUE },
+		{ 256, 0, 12, 0, VU_RULE_NONE },	 { 256, 1, 13, 0, VU_RULE_VALUE },
 		{ UINT32_MAX, 2, 14, 0, VU_RULE_VALUE }, { 2, UINT32_MAX, 14, 0, VU_RULE_VALUE },
-		{ 0, 8, 19, 0, VU_RULE_SIZE },		{ 0, 8, 21, 0, VU_RULE_SIZE },
-		{ 0, 8, 20, 1, VU_RULE_NONE },		{ 0, 8, 20, 2, VU_RULE_VALUE },
+		{ 0, 8, 19, 0, VU_RULE_SIZE },		 { 0, 8, 21, 0, VU_RULE_SIZE },
+		{ 0, 8, 20, 1, VU_RULE_NONE },		 { 0, 8, 20, 2, VU_RULE_VALUE },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -359,10 +371,13 @@ static void region_counts(void **state)
 	for (uint32_t num = 1; num <= VHOST_USER_TABLE_REGIONS_MAX; num++) {
 		msg.payload.mem.num_regions = num;
 		msg.hdr.size = VHOST_USER_MEM_TABLE_BYTES(num);
-		assert_int_equal(check_exact(vu_check_frontend, &msg, num, &open_limits), VU_RULE_NONE);
-		assert_int_equal(check_exact(vu_check_frontend, &msg, num - 1, &open_limits), VU_RULE_FDS);
+		assert_int_equal(check_exact(vu_check_frontend, &msg, num, &open_limits),
+				 VU_RULE_NONE);
+		assert_int_equal(check_exact(vu_check_frontend, &msg, num - 1, &open_limits),
+				 VU_RULE_FDS);
 		msg.hdr.size--;
-		assert_int_equal(check_exact(vu_check_frontend, &msg, num, &open_limits), VU_RULE_SIZE);
+		assert_int_equal(check_exact(vu_check_frontend, &msg, num, &open_limits),
+				 VU_RULE_SIZE);
 	}
 	msg.hdr.size = sizeof(struct vhost_user_mem_table);
 	msg.payload.mem.num_regions = 0;
@@ -386,11 +401,11 @@ static void rule_texts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_frontend_row), cmocka_unit_test(every_backend_row),
-		cmocka_unit_test(unknown_requests),   cmocka_unit_test(replies),
+		cmocka_unit_test(every_frontend_row),  cmocka_unit_test(every_backend_row),
+		cmocka_unit_test(unknown_requests),    cmocka_unit_test(replies),
 		cmocka_unit_test(who_expects_a_reply), cmocka_unit_test(vring_indices),
-		cmocka_unit_test(field_values),	      cmocka_unit_test(config_space),
-		cmocka_unit_test(region_counts),      cmocka_unit_test(rule_texts),
+		cmocka_unit_test(field_values),	       cmocka_unit_test(config_space),
+		cmocka_unit_test(region_counts),       cmocka_unit_test(rule_texts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,8 +58,9 @@ static void overlaps(void **state)
 	} cases[] = {
 		{ { 0x20000, PAGE, 0x7f0000020000, 0 }, false },
 		{ { 0xf000, PAGE, 0x7f000000f000, 0 }, false },
-		{ { 0x1f000, PAGE, 0x7f0000020000, 0 }, true },	   /* guest only */
-		{ { 0x20000, PAGE, 0x7f000001f001, 0 }, true },	   /* user only, by one byte short of a page */
+		{ { 0x1f000, PAGE, 0x7f0000020000, 0 }, true }, /* guest only */
+		{ { 0x20000, PAGE, 0x7f000001f001, 0 },
+		  true }, /* user only, by one byte short of a page */
 		{ { 0xf000, 2 * PAGE, 0x7f0000020000, 0 }, true },
 		{ { 0x20000, 2 * PAGE, 0x7f000000f000, 0 }, true },
 		{ { 0, 0x100000, 0, 0 }, true },		   /* around */
@@ -164,8 +165,9 @@ static void translation(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(shapes), cmocka_unit_test(overlaps),	 cmocka_unit_test(table_counts),
-		cmocka_unit_test(slots),  cmocka_unit_test(translation),
+		cmocka_unit_test(shapes),	cmocka_unit_test(overlaps),
+		cmocka_unit_test(table_counts), cmocka_unit_test(slots),
+		cmocka_unit_test(translation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,8 +56,8 @@ static void send_raw(int sock, const void *bytes, size_t len, const int *fds, un
 		char bytes[CMSG_SPACE(64 * sizeof(int))];
 	} control;
 	char copy[2048];
-	struct iovec iov = {.iov_base = copy, .iov_len = len};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct iovec iov = { .iov_base = copy, .iov_len = len };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 	assert_true(len <= sizeof(copy));
 	memcpy(copy, bytes, len);
@@ -79,7 +79,7 @@ static void send_raw(int sock, const void *bytes, size_t len, const int *fds, un
 static struct vhost_user_msg kick_message(void)
 {
 	struct vhost_user_msg m = {
-		.hdr = {VHOST_USER_SET_VRING_KICK, VHOST_USER_VERSION, sizeof(le64)},
+		.hdr = { VHOST_USER_SET_VRING_KICK, VHOST_USER_VERSION, sizeof(le64) },
 	};
 
 	m.payload.u64 = 3;
@@ -95,7 +95,7 @@ static void test_split_at_each_byte(void **state)
 	for (uint32_t cut = 1; cut < bytes; cut++) {
 		/* The fd rides on the first part, then on the second. */
 		for (unsigned int part = 0; part < 2; part++) {
-			struct wire_reader r = {.replies = false};
+			struct wire_reader r = { .replies = false };
 			enum vu_rule rule;
 			int fd = eventfd(0, 0);
 
@@ -117,8 +117,8 @@ static void test_split_at_each_byte(void **state)
 
 static void test_two_messages_in_one_write(void **state)
 {
-	struct vhost_user_msg m[2] = {kick_message(), kick_message()};
-	struct wire_reader r = {.replies = false};
+	struct vhost_user_msg m[2] = { kick_message(), kick_message() };
+	struct wire_reader r = { .replies = false };
 	enum vu_rule rule;
 	char both[64];
 	uint32_t bytes = vu_msg_bytes(&m[0]);
@@ -140,7 +140,7 @@ static void test_two_messages_in_one_write(void **state)
 static void test_too_many_fds(void **state)
 {
 	struct vhost_user_msg m = kick_message();
-	struct wire_reader r = {.replies = false};
+	struct wire_reader r = { .replies = false };
 	int before = count_fds(), fd = eventfd(0, 0), fds[WIRE_FDS_MAX + 1];
 	enum vu_rule rule;
 
@@ -174,16 +174,16 @@ static void test_bad_headers(void **state)
 		struct vhost_user_header hdr;
 		enum vu_rule rule;
 	} cases[] = {
-		{{VHOST_USER_SET_OWNER, 0, 0}, VU_RULE_VERSION},
-		{{VHOST_USER_SET_OWNER, 2, 0}, VU_RULE_VERSION},
-		{{VHOST_USER_SET_OWNER, 0x11, 0}, VU_RULE_FLAGS},
-		{{VHOST_USER_SET_OWNER, 0x5, 0}, VU_RULE_FLAGS},
-		{{VHOST_USER_SET_OWNER, 1, VHOST_USER_PAYLOAD_MAX + 1}, VU_RULE_SIZE},
-		{{VHOST_USER_SET_OWNER, 1, UINT32_MAX}, VU_RULE_SIZE},
+		{ { VHOST_USER_SET_OWNER, 0, 0 }, VU_RULE_VERSION },
+		{ { VHOST_USER_SET_OWNER, 2, 0 }, VU_RULE_VERSION },
+		{ { VHOST_USER_SET_OWNER, 0x11, 0 }, VU_RULE_FLAGS },
+		{ { VHOST_USER_SET_OWNER, 0x5, 0 }, VU_RULE_FLAGS },
+		{ { VHOST_USER_SET_OWNER, 1, VHOST_USER_PAYLOAD_MAX + 1 }, VU_RULE_SIZE },
+		{ { VHOST_USER_SET_OWNER, 1, UINT32_MAX }, VU_RULE_SIZE },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct wire_reader r = {.replies = false};
+		struct wire_reader r = { .replies = false };
 		enum vu_rule rule;
 
 		wire_reader_init(&r);
@@ -200,7 +200,7 @@ static void test_close_in_the_middle(void **state)
 	int before = count_fds();
 
 	for (uint32_t cut = 0; cut < vu_msg_bytes(&m); cut++) {
-		struct wire_reader r = {.replies = false};
+		struct wire_reader r = { .replies = false };
 		int pair[2], fd = eventfd(0, 0);
 		enum vu_rule rule;
 
@@ -220,7 +220,7 @@ static void test_close_in_the_middle(void **state)
 static void test_send(void **state)
 {
 	struct vhost_user_msg m = kick_message();
-	struct wire_reader r = {.replies = false};
+	struct wire_reader r = { .replies = false };
 	int fd = eventfd(0, 0), ret;
 	enum vu_rule rule;
 
@@ -244,7 +244,7 @@ static void test_send(void **state)
 
 static void test_link_round_trip(void **state)
 {
-	struct link_packet p = {.hdr = {.kind = LINK_FRONTEND, .seq = 7, .session = 9}};
+	struct link_packet p = { .hdr = { .kind = LINK_FRONTEND, .seq = 7, .session = 9 } };
 	struct wire_packet in;
 	int before = count_fds(), fd = eventfd(0, 0);
 
@@ -274,15 +274,15 @@ static void test_link_wrong_packets(void **state)
 		enum link_kind kind;
 		uint32_t body;
 	} kinds[] = {
-		{LINK_HELLO, 136},	  {LINK_WELCOME, 0},	  {LINK_REJECT, 256},
-		{LINK_BACKEND_UP, 16},	  {LINK_BACKEND_DOWN, 0}, {LINK_SESSION_UP, 0},
-		{LINK_SESSION_DOWN, 256}, {LINK_FRONTEND, 20},	  {LINK_BACKEND, 20},
-		{LINK_RESULT, 256},
+		{ LINK_HELLO, 136 },	    { LINK_WELCOME, 0 },      { LINK_REJECT, 256 },
+		{ LINK_BACKEND_UP, 16 },    { LINK_BACKEND_DOWN, 0 }, { LINK_SESSION_UP, 0 },
+		{ LINK_SESSION_DOWN, 256 }, { LINK_FRONTEND, 20 },    { LINK_BACKEND, 20 },
+		{ LINK_RESULT, 256 },
 	};
 	int before = count_fds(), fd = eventfd(0, 0);
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		struct link_packet p = {.hdr = {.kind = (le16)kinds[i].kind}};
+		struct link_packet p = { .hdr = { .kind = (le16)kinds[i].kind } };
 		size_t right = sizeof(p.hdr) + kinds[i].body;
 		struct wire_packet in;
 
@@ -310,8 +310,8 @@ static void test_link_wrong_packets(void **state)
 
 static void test_link_odd_packets(void **state)
 {
-	struct link_packet p = {.hdr = {.kind = LINK_FRONTEND}};
-	char big[sizeof(p) + 1] = {LINK_FRONTEND};
+	struct link_packet p = { .hdr = { .kind = LINK_FRONTEND } };
+	char big[sizeof(p) + 1] = { LINK_FRONTEND };
 	int before = count_fds(), fds[LINK_FDS_MAX + 1];
 	struct wire_packet in;
 

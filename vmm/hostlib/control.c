@@ -17,7 +17,7 @@
 
 #define CONTROL_CONNS_MAX 16
 #define CONTROL_LINE_MAX  4096
-#define CONTROL_OUTPUT_MAX \
+#define CONTROL_OUTPUT_MAX                                                                         \
 	(256u * 1024) /* a client that does not read its replies gets no further ones */
 
 struct control_conn {
@@ -151,7 +151,7 @@ struct control *control_open(struct event_base *base, const char *path, control_
 
 	if (!c)
 		return NULL;
-	*c = (struct control){.base = base, .fn = fn, .arg = arg, .sock = -1};
+	*c = (struct control){ .base = base, .fn = fn, .arg = arg, .sock = -1 };
 	LIST_INIT(&c->conns);
 	c->path = strdup(path);
 	if (!c->path)
@@ -177,7 +177,8 @@ void control_close(struct control *c)
 {
 	if (!c)
 		return;
-	while (!LIST_EMPTY(&c->conns)) /* conn_free() takes it off: NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+	while (!LIST_EMPTY(
+		&c->conns)) /* conn_free() takes it off: NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 		conn_free(LIST_FIRST(&c->conns));
 	if (c->accept_ev)
 		event_free(c->accept_ev);

@@ -16,11 +16,11 @@ struct event_base;
 struct control;
 
 /*
- * Handles one command; request is borrowed. Adds to reply, which has "ok":true set afterwards unless an error is returned: then
- * "error" is *error (static text). 0 or -errno; -ENOENT: unknown command.
+ * Handles one command; request is borrowed. Adds to reply, which has "ok":true set afterwards unless an error
+ * is returned: then "error" is *error (static text). 0 or -errno; -ENOENT: unknown command.
  */
-typedef int (*control_fn)(void *arg, const char *cmd, struct json_object *request, struct json_object *reply,
-			  const char **error);
+typedef int (*control_fn)(void *arg, const char *cmd, struct json_object *request,
+			  struct json_object *reply, const char **error);
 
 /* Listens at path, replacing a stale socket file. NULL and errno on failure. */
 struct control *control_open(struct event_base *base, const char *path, control_fn fn, void *arg);

@@ -20,13 +20,15 @@ int fd_check_eventfd(int fd, const char **why);
 int fd_check_unix_stream(int fd, const char **why);
 
 /*
- * A number that two fds share exactly when they are the same eventfd: valid while one of them is open. 0; -ENOTSUP: fd is no
- * eventfd, or a kernel before 5.2.
+ * A number that two fds share exactly when they are the same eventfd: valid while one of them is open. 0;
+ * -ENOTSUP: fd is no eventfd, or a kernel before 5.2.
  */
 int fd_eventfd_id(int fd, uint64_t *id);
 
-/* True when both are the same eventfd (not merely equal numbers): KVM allows one irqfd per eventfd in the whole host. Uses
- * the eventfd-id of /proc/self/fdinfo. */
+/*
+ * True when both are the same eventfd (not merely equal numbers): KVM allows one irqfd per eventfd in the whole
+ * host. Uses the eventfd-id of /proc/self/fdinfo.
+ */
 bool fd_same_eventfd(int a, int b);
 
 /* Page size of the file behind fd: hugetlbfs's, else 4096. */

@@ -14,7 +14,7 @@
 #define LOG_WINDOW_NS	   UINT64_C(1000000000)
 #define LOG_LINES_A_WINDOW 10
 
-static const char *const level_names[] = {"error", "warn", "info", "debug", "trace"};
+static const char *const level_names[] = { "error", "warn", "info", "debug", "trace" };
 static const char *program_name = "vvu";
 static enum log_level max_level = LOG_L_INFO;
 static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;

@@ -11,14 +11,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum log_level { LOG_L_ERROR, LOG_L_WARN, LOG_L_INFO, LOG_L_DEBUG, LOG_L_TRACE };
+enum log_level {
+	LOG_L_ERROR,
+	LOG_L_WARN,
+	LOG_L_INFO,
+	LOG_L_DEBUG,
+	LOG_L_TRACE
+};
 
 void log_open(const char *program);
 /* "error", "warn", "info", "debug", "trace". 0 or -EINVAL. */
 int log_set_level(const char *name);
 bool log_enabled(enum log_level level);
 
-void log_at(enum log_level level, const char *who, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void log_at(enum log_level level, const char *who, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 #define log_error(who, ...) log_at(LOG_L_ERROR, who, __VA_ARGS__)
 #define log_warn(who, ...)  log_at(LOG_L_WARN, who, __VA_ARGS__)
 #define log_info(who, ...)  log_at(LOG_L_INFO, who, __VA_ARGS__)

@@ -260,7 +260,7 @@ void prog_ready(void)
 	notify_systemd("READY=1");
 }
 
-static const int stop_signals[] = {SIGTERM, SIGINT};
+static const int stop_signals[] = { SIGTERM, SIGINT };
 static struct event stop_events[sizeof(stop_signals) / sizeof(stop_signals[0])];
 
 static void on_stop(evutil_socket_t sig, short what, void *arg)

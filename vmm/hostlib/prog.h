@@ -14,10 +14,12 @@ int prog_parse_size(const char *text, uint64_t *out);
 int prog_parse_u32(const char *text, uint32_t min, uint32_t max, uint32_t *out);
 
 /*
- * Walks "a=1,b=2,c": calls fn for each key and value (value NULL when there is no '='). Stops at the first non-zero return
- * and returns it. Keys and values are copies valid during the call. -EINVAL: a key or value longer than 4095 bytes.
+ * Walks "a=1,b=2,c": calls fn for each key and value (value NULL when there is no '='). Stops at the first
+ * non-zero return and returns it. Keys and values are copies valid during the call. -EINVAL: a key or value
+ * longer than 4095 bytes.
  */
-int prog_each_option(const char *list, int (*fn)(void *arg, const char *key, const char *value), void *arg);
+int prog_each_option(const char *list, int (*fn)(void *arg, const char *key, const char *value),
+		     void *arg);
 
 /* [A-Za-z0-9_.-], 1..63 characters, first one alphanumeric. */
 bool prog_valid_port_name(const char *name);

@@ -64,7 +64,7 @@ static int take_fds(struct msghdr *mh, int *fds, unsigned int *num, unsigned int
 static ssize_t recv_some(int sock, void *buf, size_t bytes, struct wire_msg *in, bool *lost)
 {
 	union control_buf control;
-	struct iovec iov = {.iov_base = buf, .iov_len = bytes};
+	struct iovec iov = { .iov_base = buf, .iov_len = bytes };
 	struct msghdr mh = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -154,8 +154,8 @@ static ssize_t send_some(int sock, const void *buf, size_t bytes, const int *fds
 			 unsigned int num_fds)
 {
 	union control_buf control;
-	struct iovec iov = {.iov_len = bytes};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct iovec iov = { .iov_len = bytes };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
 	memcpy(&iov.iov_base, &buf,
@@ -263,7 +263,7 @@ static int check_packet(struct wire_packet *p)
 int link_recv(int sock, struct wire_packet *out)
 {
 	union control_buf control;
-	struct iovec iov = {.iov_base = &out->pkt, .iov_len = sizeof(out->pkt)};
+	struct iovec iov = { .iov_base = &out->pkt, .iov_len = sizeof(out->pkt) };
 	struct msghdr mh = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,

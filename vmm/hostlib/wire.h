@@ -22,8 +22,9 @@ struct wire_msg {
 };
 
 /*
- * Reader of one stream: collects a message over as many reads as it takes. The header is checked as soon as it is
- * complete, so that a wrong size never makes us wait for bytes that don't come. Fds may ride on any byte of the message.
+ * Reader of one stream: collects a message over as many reads as it takes. The header is checked as soon as it
+ * is complete, so that a wrong size never makes us wait for bytes that don't come. Fds may ride on any byte of
+ * the message.
  */
 struct wire_reader {
 	struct wire_msg in;
@@ -37,9 +38,10 @@ void wire_reader_init(struct wire_reader *r);
 void wire_reader_reset(struct wire_reader *r);
 
 /*
- * Reads until a message is whole or the socket is empty. 1: r->in is a whole message; the caller takes its fds (sets num_fds to 0) and calls wire_reader_next(). 0: not
- * whole yet, would block. -ECONNRESET: the peer closed. -EPROTO: *rule says what the header broke, or VU_RULE_FDS (too
- * many fds, or control data cut off). Another -errno: of recvmsg().
+ * Reads until a message is whole or the socket is empty. 1: r->in is a whole message; the caller takes its fds
+ * (sets num_fds to 0) and calls wire_reader_next(). 0: not whole yet, would block. -ECONNRESET: the peer
+ * closed. -EPROTO: *rule says what the header broke, or VU_RULE_FDS (too many fds, or control data cut off).
+ * Another -errno: of recvmsg().
  */
 int wire_read(struct wire_reader *r, int sock, enum vu_rule *rule);
 void wire_reader_next(struct wire_reader *r);
@@ -60,12 +62,14 @@ struct wire_packet {
 };
 
 /* 1: one packet; 0: would block; -ECONNRESET: closed; -EPROTO: too short, truncated, too many fds, fds on a
- * kind that has none, bad kind, flags or size. Texts and names are NUL-terminated and printable on return; fds are the caller's. */
+ * kind that has none, bad kind, flags or size. Texts and names are NUL-terminated and printable on return; fds are
+ * the caller's. */
 int link_recv(int sock, struct wire_packet *out);
 /* 0, -EAGAIN, or the connection is broken. The fds stay the caller's. body_bytes: of pkt->body. */
-int link_send(int sock, const struct link_packet *pkt, uint32_t body_bytes, const int *fds, unsigned int num_fds);
+int link_send(int sock, const struct link_packet *pkt, uint32_t body_bytes, const int *fds,
+	      unsigned int num_fds);
 /* A packet whose body is a link_text. */
-void link_make_text(struct link_packet *pkt, enum link_kind kind, uint32_t session, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+void link_make_text(struct link_packet *pkt, enum link_kind kind, uint32_t session, const char *fmt,
+		    ...) __attribute__((format(printf, 4, 5)));
 
 #endif

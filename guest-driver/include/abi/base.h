@@ -23,19 +23,20 @@ typedef uint16_t le16;
 typedef uint32_t le32;
 typedef uint64_t le64;
 
-#define BIT_U32(n)	  (UINT32_C(1) << (n))
-#define BIT_ULL(n)	  (UINT64_C(1) << (n))
-#define ARRAY_LEN(a)	  (sizeof(a) / sizeof((a)[0]))
-#define ABI_PACKED	  __attribute__((packed))
-#define ALIGN_UP(x, a)	  (((x) + ((a)-1)) & ~((a)-1))
-#define ALIGN_DOWN(x, a)  ((x) & ~((a)-1))
-#define IS_ALIGNED(x, a)  (((x) & ((a)-1)) == 0)
+#define BIT_U32(n)			(UINT32_C(1) << (n))
+#define BIT_ULL(n)			(UINT64_C(1) << (n))
+#define ARRAY_LEN(a)			(sizeof(a) / sizeof((a)[0]))
+#define ABI_PACKED			__attribute__((packed))
+#define ALIGN_UP(x, a)			(((x) + ((a)-1)) & ~((a)-1))
+#define ALIGN_DOWN(x, a)		((x) & ~((a)-1))
+#define IS_ALIGNED(x, a)		(((x) & ((a)-1)) == 0)
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* The type is named once per check, so that an assertion cannot speak of the wrong struct. */
 #define ABI_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has the wrong size")
 #define ABI_OFFSET(type, field, offset)                                                            \
-	_Static_assert(offsetof(type, field) == (offset), #type "." #field " is at the wrong offset")
+	_Static_assert(offsetof(type, field) == (offset),                                          \
+		       #type "." #field " is at the wrong offset")
 
 /*
  * A guest-physical address of some VM. A struct of its own, so that it can neither be dereferenced nor be mixed up

@@ -65,7 +65,7 @@ struct link_header {
 	le16 kind;
 	le16 flags; /* 0; unknown flags end the link */
 	le32 seq;
-	le32 session; /* 0 where the packet belongs to none */
+	le32 session;  /* 0 where the packet belongs to none */
 	le32 reserved; /* 0 */
 };
 ABI_SIZE(struct link_header, 16);

@@ -22,7 +22,7 @@
  * Exit port. An 8-bit write ends the VM: status 0 is a clean power-off (vvu-vmm exits 0), anything else a failure
  * (vvu-vmm says so and exits 1). A 32-bit write of MACHINE_EXIT_REBOOT restarts the guest.
  */
-#define MACHINE_EXIT_PORT 0xf4
+#define MACHINE_EXIT_PORT	 0xf4
 #define MACHINE_EXIT_REBOOT_PORT 0x64 /* i8042 reset command 0xfe; CF9 0x6 works as well */
 
 /*
@@ -46,9 +46,9 @@
  * Statistics page: a header, then named 64-bit counters. The guest fills in names once and sets count last; values
  * are plain 64-bit stores by the guest, read by the VMM at any time. The VMM treats all of it as hostile.
  */
-#define STATS_MAGIC	0x73757676u /* "vvus" */
-#define STATS_VERSION	1
-#define STATS_NAME_MAX	47
+#define STATS_MAGIC	 0x73757676u /* "vvus" */
+#define STATS_VERSION	 1
+#define STATS_NAME_MAX	 47
 #define STATS_PAGE_BYTES 262144
 struct stats_counter {
 	char name[STATS_NAME_MAX + 1]; /* NUL-terminated, [a-z0-9_.] */

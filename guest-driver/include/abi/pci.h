@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* PCI configuration space, capabilities and MSI-X (PCI Local Bus 3.0 §6.1, §6.7, §6.8.2; §3.2.2.3.2 for mechanism #1). */
+/*
+ * PCI configuration space, capabilities and MSI-X (PCI Local Bus 3.0 §6.1, §6.7, §6.8.2; §3.2.2.3.2 for
+ * mechanism #1).
+ */
 #ifndef VVU_ABI_PCI_H
 #define VVU_ABI_PCI_H
 
@@ -49,8 +52,8 @@ static inline uint32_t pci_config_address(unsigned int bus, unsigned int dev, un
 #define PCI_CAP_ID_VENDOR 0x09
 #define PCI_CAP_ID_MSIX	  0x11
 
-#define PCI_VENDOR_VIRTIO	    0x1af4
-#define PCI_DEVICE_VIRTIO_MODERN    0x1040 /* plus the virtio device ID (virtio 1.2 §4.1.2) */
+#define PCI_VENDOR_VIRTIO	 0x1af4
+#define PCI_DEVICE_VIRTIO_MODERN 0x1040 /* plus the virtio device ID (virtio 1.2 §4.1.2) */
 
 /* MSI-X capability (PCI 3.0 §6.8.2). */
 struct pci_msix_cap {

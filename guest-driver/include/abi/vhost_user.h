@@ -26,7 +26,7 @@ ABI_SIZE(struct vhost_user_header, 12);
 #define VHOST_USER_FLAGS_KNOWN	   0xf
 
 /* Virtio feature bit numbers that belong to vhost-user. */
-#define VHOST_F_LOG_ALL_BIT		26
+#define VHOST_F_LOG_ALL_BIT		   26
 #define VHOST_USER_F_PROTOCOL_FEATURES_BIT 30
 
 /* Protocol feature bit numbers (vhost-user §Protocol features). */
@@ -139,7 +139,7 @@ struct vhost_user_config {
 	uint8_t region[VHOST_USER_CONFIG_MAX];
 } ABI_PACKED;
 ABI_SIZE(struct vhost_user_config, 268);
-#define VHOST_USER_CONFIG_HDR 12u
+#define VHOST_USER_CONFIG_HDR		  12u
 #define VHOST_USER_CONFIG_F_WRITABLE_MASK 0x1 /* flags of SET_CONFIG: 0 = write by the guest */
 
 /* vhost-user §Inflight description. */
@@ -222,8 +222,8 @@ enum vu_needs {
 enum vu_relay {
 	VU_RELAY_PASS,
 	VU_RELAY_TRANSLATE, /* fds become resources of the device, user addresses become guest-physical */
-	VU_RELAY_ANSWER,    /* passed, its reply is filtered; or answered without the back-end */
-	VU_RELAY_REFUSE,    /* never negotiated; the session ends when it is seen */
+	VU_RELAY_ANSWER, /* passed, its reply is filtered; or answered without the back-end */
+	VU_RELAY_REFUSE, /* never negotiated; the session ends when it is seen */
 };
 
 /*

@@ -68,9 +68,9 @@ ABI_SIZE(struct vvu_notification_cfg, 4);
  * BARs. 0: virtio registers, doorbells and notification registers, 32-bit, non-prefetchable, the doorbells and
  * the notification registers on pages of their own. 1: MSI-X table and PBA. 2: shared memory, 64-bit prefetchable.
  */
-#define VVU_BAR_REGS   0
-#define VVU_BAR_MSIX   1
-#define VVU_BAR_SHMEM  2
+#define VVU_BAR_REGS  0
+#define VVU_BAR_MSIX  1
+#define VVU_BAR_SHMEM 2
 
 /* MSI-X vectors of the device: one per kick and one each for configuration, rxq, txq. The driver may share them. */
 #define VVU_NUM_MSIX(n) ((n) + 3)

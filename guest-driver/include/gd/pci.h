@@ -13,10 +13,13 @@
 struct gd_bar {
 	uint64_t gpa; /* 0: not there or not assigned */
 	uint64_t size;
-	void *map;    /* of gd_platform.map_mmio, NULL until mapped */
+	void *map; /* of gd_platform.map_mmio, NULL until mapped */
 };
 
-/* A vendor capability as read; cap64 fields are folded in. Those of types 3 and 5 are left out: no driver here needs them. */
+/*
+ * A vendor capability as read; cap64 fields are folded in. Those of types 3 and 5 are left out: no driver here
+ * needs them.
+ */
 struct gd_virtio_cap {
 	uint8_t cfg_type;
 	uint8_t bar;
@@ -48,18 +51,26 @@ struct gd_pci_dev {
  * after the last one found with two empty neighbours: an access is a VM exit.
  */
 int gd_pci_scan(const struct gd_platform *p,
-		int (*found)(void *arg, unsigned int bdf, uint16_t vendor, uint16_t device), void *arg);
+		int (*found)(void *arg, unsigned int bdf, uint16_t vendor, uint16_t device),
+		void *arg);
 
-/* Reads and sizes BARs, reads capabilities, enables memory decoding and bus mastering. 0, or -EIO (a list that loops). */
+/*
+ * Reads and sizes BARs, reads capabilities, enables memory decoding and bus mastering. 0, or -EIO (a list that
+ * loops).
+ */
 int gd_pci_open(struct gd_pci_dev *dev, const struct gd_platform *p, unsigned int bdf);
 
 /* Guest-physical address of [offset, offset + length) of a memory BAR; 0: no such BAR, or outside it. */
-uint64_t gd_pci_gpa(const struct gd_pci_dev *dev, unsigned int bar, uint64_t offset, uint64_t length);
+uint64_t gd_pci_gpa(const struct gd_pci_dev *dev, unsigned int bar, uint64_t offset,
+		    uint64_t length);
 
 /* Maps that range, the whole BAR being mapped once where it is small. NULL: outside the BAR, or no room. */
 void *gd_pci_map(struct gd_pci_dev *dev, unsigned int bar, uint64_t offset, uint64_t length);
 
-/* MSI-X: bind vector to interrupt irq of this CPU and unmask it; enable turns the function on. 0, -ENODEV, -EINVAL, -EIO (table outside its BAR). */
+/*
+ * MSI-X: bind vector to interrupt irq of this CPU and unmask it; enable turns the function on. 0, -ENODEV,
+ * -EINVAL, -EIO (table outside its BAR).
+ */
 int gd_msix_set(struct gd_pci_dev *dev, unsigned int vector, unsigned int irq);
 int gd_msix_enable(struct gd_pci_dev *dev);
 

@@ -14,7 +14,12 @@
 
 #include "abi/base.h"
 
-enum gd_log_level { GD_LOG_ERROR, GD_LOG_WARN, GD_LOG_INFO, GD_LOG_DEBUG };
+enum gd_log_level {
+	GD_LOG_ERROR,
+	GD_LOG_WARN,
+	GD_LOG_INFO,
+	GD_LOG_DEBUG
+};
 
 /* Interrupt of a device as MSI-X has it: where to write what. */
 struct gd_msi {
@@ -25,7 +30,8 @@ struct gd_msi {
 struct gd_platform {
 	/* PCI configuration space; width 1, 2 or 4, reg aligned to it. */
 	uint32_t (*pci_read)(void *ctx, unsigned int bdf, unsigned int reg, unsigned int width);
-	void (*pci_write)(void *ctx, unsigned int bdf, unsigned int reg, unsigned int width, uint32_t v);
+	void (*pci_write)(void *ctx, unsigned int bdf, unsigned int reg, unsigned int width,
+			  uint32_t v);
 
 	/*
 	 * Makes [gpa, gpa + size) of device registers accessible and returns a handle for mmio_read/write. On bare
@@ -36,9 +42,9 @@ struct gd_platform {
 	void (*mmio_write)(void *ctx, void *addr, unsigned int width, uint32_t value);
 
 	/*
-	 * Window on shared memory (write-back): begin gives the pointer at which [gpa, gpa + size) will appear, or
-	 * NULL; step enters a slice of it, returning 1 when all of it is entered, 0 when there is more to do, -errno; end
-	 * withdraws the window, after which its addresses fault.
+	 * Window on shared memory (write-back): begin gives the pointer at which [gpa, gpa + size) will appear,
+	 * or NULL; step enters a slice of it, returning 1 when all of it is entered, 0 when there is more to
+	 * do, -errno; end withdraws the window, after which its addresses fault.
 	 */
 	void *(*window_begin)(void *ctx, uint64_t gpa, uint64_t size);
 	int (*window_step)(void *ctx, void *window);

@@ -33,15 +33,16 @@ struct gd_virtqueue {
 int gd_virtio_open(struct gd_virtio *dev, const struct gd_platform *p, unsigned int bdf);
 
 /* The first capability of that type and id, NULL: none. Mapping it checks that it has min bytes and lies in its BAR. */
-const struct gd_virtio_cap *gd_virtio_find_cap(const struct gd_virtio *dev, uint8_t cfg_type, uint8_t id);
+const struct gd_virtio_cap *gd_virtio_find_cap(const struct gd_virtio *dev, uint8_t cfg_type,
+					       uint8_t id);
 void *gd_virtio_map_cap(struct gd_virtio *dev, const struct gd_virtio_cap *cap, uint64_t min);
 
 /* Negotiates wanted & offered; required ones must be offered. Sets FEATURES_OK. 0 or -ENOTSUP. */
 int gd_virtio_negotiate(struct gd_virtio *dev, uint64_t wanted, uint64_t required);
 
 /* Sets queue index up with at most size entries and MSI-X vector (VIRTIO_MSI_NO_VECTOR: none). 0, -errno. */
-int gd_virtio_queue(struct gd_virtio *dev, struct gd_virtqueue *q, unsigned int index, unsigned int size,
-		    uint16_t vector);
+int gd_virtio_queue(struct gd_virtio *dev, struct gd_virtqueue *q, unsigned int index,
+		    unsigned int size, uint16_t vector);
 int gd_virtio_config_vector(struct gd_virtio *dev, uint16_t vector);
 void gd_virtio_driver_ok(struct gd_virtio *dev);
 uint8_t gd_virtio_status(struct gd_virtio *dev);
@@ -54,6 +55,7 @@ void gd_virtqueue_kick(struct gd_virtqueue *q);
 
 /* Device configuration, width 1, 2 or 4. Outside of it: reads 0, writes nothing. */
 uint32_t gd_virtio_config_read(struct gd_virtio *dev, unsigned int offset, unsigned int width);
-void gd_virtio_config_write(struct gd_virtio *dev, unsigned int offset, unsigned int width, uint32_t v);
+void gd_virtio_config_write(struct gd_virtio *dev, unsigned int offset, unsigned int width,
+			    uint32_t v);
 
 #endif

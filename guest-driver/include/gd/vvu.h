@@ -45,7 +45,8 @@ struct gd_vvu_conf {
 	unsigned int bdf;
 	unsigned int config_irq;
 	unsigned int work_irq;
-	unsigned int num_kicks; /* notifications to bind: queues 0..num_kicks-1, or as many as the device has */
+	unsigned int
+		num_kicks; /* notifications to bind: queues 0..num_kicks-1, or as many as the device has */
 };
 int gd_vvu_open(struct gd_vvu *v, const struct gd_platform *p, const struct gd_vvu_conf *conf);
 
@@ -56,8 +57,8 @@ void gd_vvu_set_up(struct gd_vvu *v, bool up);
 bool gd_vvu_pending(struct gd_vvu *v);
 
 /*
- * Before sleeping: as gd_vvu_pending(), and the next message will interrupt. gd_vvu_recv() asks for that only when it finds
- * nothing, so whoever stops receiving earlier must arm.
+ * Before sleeping: as gd_vvu_pending(), and the next message will interrupt. gd_vvu_recv() asks for that only
+ * when it finds nothing, so whoever stops receiving earlier must arm.
  */
 bool gd_vvu_arm(struct gd_vvu *v);
 
@@ -65,8 +66,8 @@ bool gd_vvu_arm(struct gd_vvu *v);
 int gd_vvu_recv(struct gd_vvu *v, struct vhost_user_msg *msg);
 
 /*
- * Sends one message (a reply, or a request on the back-end channel). 0, -EAGAIN when every buffer is in flight, -EINVAL (its
- * size), -EPROTO (the device gave back what it had not got; reset it).
+ * Sends one message (a reply, or a request on the back-end channel). 0, -EAGAIN when every buffer is in flight,
+ * -EINVAL (its size), -EPROTO (the device gave back what it had not got; reset it).
  */
 int gd_vvu_send(struct gd_vvu *v, const struct vhost_user_msg *msg);
 

@@ -35,26 +35,26 @@ const char *vu_backend_name(uint32_t request);
 /* Which rule a message broke. */
 enum vu_rule {
 	VU_RULE_NONE = 0,
-	VU_RULE_VERSION,     /* flags bits 0-1 are not 1 */
-	VU_RULE_FLAGS,	     /* unknown flag, REPLY on a request, or no REPLY on a reply */
-	VU_RULE_UNKNOWN,     /* no such request */
-	VU_RULE_REFUSED,     /* relay column says REFUSE */
-	VU_RULE_GATE,	     /* its protocol feature was not negotiated */
-	VU_RULE_SIZE,	     /* payload size not what the message has */
-	VU_RULE_FDS,	     /* too many or missing fds */
-	VU_RULE_INDEX,	     /* vring index out of range */
-	VU_RULE_REGIONS,     /* number of regions: 0, more than supported */
-	VU_RULE_REGION,	     /* a region is empty, wraps, or is not page-aligned (4096) */
-	VU_RULE_OVERLAP,     /* regions overlap, in guest-physical or in user addresses */
-	VU_RULE_ORDER,	     /* needs something that has not happened */
-	VU_RULE_FEATURES,    /* sets a feature that was not offered */
-	VU_RULE_VALUE,	     /* a field has a value the specification does not allow */
-	VU_RULE_ADDRESS,     /* an address in no region */
-	VU_RULE_FD_KIND,     /* an fd is not of the kind the message carries */
-	VU_RULE_FD_LENGTH,   /* the file is shorter than claimed */
-	VU_RULE_DUPLICATE,   /* the same eventfd twice; a second SET_BACKEND_REQ_FD */
-	VU_RULE_REPLY,	     /* a reply nobody asked for, or of another request */
-	VU_RULE_SPACE,	     /* does not fit (shared memory, slots) */
+	VU_RULE_VERSION,   /* flags bits 0-1 are not 1 */
+	VU_RULE_FLAGS,	   /* unknown flag, REPLY on a request, or no REPLY on a reply */
+	VU_RULE_UNKNOWN,   /* no such request */
+	VU_RULE_REFUSED,   /* relay column says REFUSE */
+	VU_RULE_GATE,	   /* its protocol feature was not negotiated */
+	VU_RULE_SIZE,	   /* payload size not what the message has */
+	VU_RULE_FDS,	   /* too many or missing fds */
+	VU_RULE_INDEX,	   /* vring index out of range */
+	VU_RULE_REGIONS,   /* number of regions: 0, more than supported */
+	VU_RULE_REGION,	   /* a region is empty, wraps, or is not page-aligned (4096) */
+	VU_RULE_OVERLAP,   /* regions overlap, in guest-physical or in user addresses */
+	VU_RULE_ORDER,	   /* needs something that has not happened */
+	VU_RULE_FEATURES,  /* sets a feature that was not offered */
+	VU_RULE_VALUE,	   /* a field has a value the specification does not allow */
+	VU_RULE_ADDRESS,   /* an address in no region */
+	VU_RULE_FD_KIND,   /* an fd is not of the kind the message carries */
+	VU_RULE_FD_LENGTH, /* the file is shorter than claimed */
+	VU_RULE_DUPLICATE, /* the same eventfd twice; a second SET_BACKEND_REQ_FD */
+	VU_RULE_REPLY,	   /* a reply nobody asked for, or of another request */
+	VU_RULE_SPACE,	   /* does not fit (shared memory, slots) */
 	VU_RULE_COUNT,
 };
 
@@ -70,8 +70,8 @@ enum vu_rule vu_check_header(const struct vhost_user_header *hdr, bool is_reply)
  * reserved bits). msg->payload holds msg->hdr.size bytes. The relay column is the caller's business
  * (vu_frontend_info(), VU_RULE_REFUSED).
  *
- * A SET_MEM_TABLE may also have the size of the whole struct with all eight regions, since some front-ends send that; the
- * regions from num_regions on are not looked at.
+ * A SET_MEM_TABLE may also have the size of the whole struct with all eight regions, since some front-ends send
+ * that; the regions from num_regions on are not looked at.
  */
 struct vu_limits {
 	uint64_t protocol_features; /* acknowledged by SET_PROTOCOL_FEATURES */
@@ -116,7 +116,8 @@ enum vu_rule vu_regions_add(struct vu_regions *set, const struct vhost_user_regi
  * Removes the one with the same guest address, user address and size (vhost-user §REM_MEM_REG); *index: where it was.
  * The others keep their order. VU_RULE_ADDRESS when there is none.
  */
-enum vu_rule vu_regions_del(struct vu_regions *set, const struct vhost_user_region *region, uint32_t *index);
+enum vu_rule vu_regions_del(struct vu_regions *set, const struct vhost_user_region *region,
+			    uint32_t *index);
 /* Translates a user address of the front-end to guest-physical; false when no region has it. */
 bool vu_regions_user_to_gpa(const struct vu_regions *set, uint64_t user, uint64_t *out);
 

@@ -6,9 +6,9 @@
  * APIC, then enters ring 3 and calls rt_main(), which never leaves ring 3. Ring 0 stays tiny: exception and interrupt
  * entry, idle, and the few page-table changes ring 3 asks for through `int3` (the one gate that works on every KVM).
  *
- * Ring 3 runs with interrupts off (IF=0 in its flags; IOPL 3 gives it the I/O ports). An interrupt handler only sets the
- * flag of its irq number. Interrupts get in at two places, both asked for by ring 3: rt_irq_window() and rt_idle(). So
- * the program has no concurrency but the device's, and a poll loop is never interrupted.
+ * Ring 3 runs with interrupts off (IF=0 in its flags; IOPL 3 gives it the I/O ports). An interrupt handler only
+ * sets the flag of its irq number. Interrupts get in at two places, both asked for by ring 3: rt_irq_window()
+ * and rt_idle(). So the program has no concurrency but the device's, and a poll loop is never interrupted.
  */
 #ifndef VVU_RT_RT_H
 #define VVU_RT_RT_H
@@ -25,27 +25,33 @@ int rt_main(const char *cmdline);
 /* The platform for drivers (gd/platform.h) on this machine. */
 const struct gd_platform *rt_platform(void);
 
-/* True under vvu-vmm (machine.h); false on other VMMs, where exit means ACPI-less power-off by what PVH machines have. */
+/*
+ * True under vvu-vmm (machine.h); false on other VMMs, where exit means ACPI-less power-off by what PVH
+ * machines have.
+ */
 bool rt_is_vvu_machine(void);
 
 uint64_t rt_tsc(void);
 uint64_t rt_tsc_khz(void);
 uint64_t rt_now_ns(void); /* since boot, monotonic */
 
-/* Lets pending interrupts in; cheap enough for every few milliseconds, not for every loop (about 10 us on some hosts). */
+/*
+ * Lets pending interrupts in; cheap enough for every few milliseconds, not for every loop (about 10 us on some
+ * hosts).
+ */
 void rt_irq_window(void);
 /* Returns whether irq was raised since the last time this was asked, and forgets it. */
 bool rt_irq_take(unsigned int irq);
 /*
- * Halts the vCPU until an irq flag is set or the clock reaches deadline_ns (UINT64_MAX: no deadline). Returns at once when a
- * flag is set already; the look at the flags happens with interrupts off, so no wake-up is lost.
+ * Halts the vCPU until an irq flag is set or the clock reaches deadline_ns (UINT64_MAX: no deadline). Returns
+ * at once when a flag is set already; the look at the flags happens with interrupts off, so no wake-up is lost.
  */
 void rt_idle(uint64_t deadline_ns);
 
 /*
- * Starts the CPU with that local APIC ID: it runs fn(arg) in ring 3 on a stack of its own and halts when fn returns. It takes no
- * interrupts; console, heap, windows and rt_catch() belong to the boot CPU. 0, -ENOMEM, -ENOSPC (too many CPUs), or -ETIMEDOUT
- * (there is no such CPU).
+ * Starts the CPU with that local APIC ID: it runs fn(arg) in ring 3 on a stack of its own and halts when fn
+ * returns. It takes no interrupts; console, heap, windows and rt_catch() belong to the boot CPU. 0, -ENOMEM,
+ * -ENOSPC (too many CPUs), or -ETIMEDOUT (there is no such CPU).
  */
 int rt_cpu_start(unsigned int apic_id, void (*fn)(void *arg), void *arg);
 

@@ -39,17 +39,17 @@
 /* Why a ring is broken; vq_broken_name() has the words for a log line. */
 enum vq_broken {
 	VQ_OK = 0,
-	VQ_BROKEN_ADDRESS,	/* ring address outside every region, unaligned or wrapping */
-	VQ_BROKEN_SIZE,		/* queue size 0, not a power of two or too large */
-	VQ_BROKEN_AVAIL_IDX,	/* more available than the driver can have free: avail idx jumped */
-	VQ_BROKEN_HEAD,		/* avail entry >= queue size */
-	VQ_BROKEN_NEXT,		/* next >= table size */
-	VQ_BROKEN_LOOP,		/* chain longer than the queue (virtio 1.2 §2.7.5.3.1) */
-	VQ_BROKEN_INDIRECT,	/* nested, not negotiated, with NEXT, empty or not a multiple of 16 bytes */
-	VQ_BROKEN_BUFFER,	/* a buffer outside every region */
-	VQ_BROKEN_ORDER,	/* device-readable after device-writable (virtio 1.2 §2.7.4.2) */
-	VQ_BROKEN_SEGMENTS,	/* more than VQ_CHAIN_SEGS_MAX segments */
-	VQ_BROKEN_CONTENT,	/* set by the device model: what it read makes no sense (vq_dev_break()) */
+	VQ_BROKEN_ADDRESS,   /* ring address outside every region, unaligned or wrapping */
+	VQ_BROKEN_SIZE,	     /* queue size 0, not a power of two or too large */
+	VQ_BROKEN_AVAIL_IDX, /* more available than the driver can have free: avail idx jumped */
+	VQ_BROKEN_HEAD,	     /* avail entry >= queue size */
+	VQ_BROKEN_NEXT,	     /* next >= table size */
+	VQ_BROKEN_LOOP,	     /* chain longer than the queue (virtio 1.2 §2.7.5.3.1) */
+	VQ_BROKEN_INDIRECT, /* nested, not negotiated, with NEXT, empty or not a multiple of 16 bytes */
+	VQ_BROKEN_BUFFER,   /* a buffer outside every region */
+	VQ_BROKEN_ORDER,    /* device-readable after device-writable (virtio 1.2 §2.7.4.2) */
+	VQ_BROKEN_SEGMENTS, /* more than VQ_CHAIN_SEGS_MAX segments */
+	VQ_BROKEN_CONTENT, /* set by the device model: what it read makes no sense (vq_dev_break()) */
 	VQ_BROKEN_COUNT,
 };
 
@@ -85,14 +85,14 @@ struct vq_dev {
 	struct vring_avail *avail;
 	struct vring_used *used;
 	uint16_t size;
-	uint16_t last_avail;   /* next avail entry to take */
-	uint16_t avail_seen;   /* the driver's avail idx as last read */
-	uint16_t used_next;    /* where the next vq_dev_put() goes; published up to used_idx */
-	uint16_t used_idx;     /* published */
-	uint16_t used_called;  /* used idx at the last decision to call */
-	uint16_t skew;	       /* last_avail - used idx at the start; see held() */
-	uint16_t kick_moved;   /* last_avail when avail_event was last moved along */
-	bool called_valid;     /* used_called means something: a decision was made since the start */
+	uint16_t last_avail;  /* next avail entry to take */
+	uint16_t avail_seen;  /* the driver's avail idx as last read */
+	uint16_t used_next;   /* where the next vq_dev_put() goes; published up to used_idx */
+	uint16_t used_idx;    /* published */
+	uint16_t used_called; /* used idx at the last decision to call */
+	uint16_t skew;	      /* last_avail - used idx at the start; see held() */
+	uint16_t kick_moved;  /* last_avail when avail_event was last moved along */
+	bool called_valid;    /* used_called means something: a decision was made since the start */
 	bool event_idx;
 	bool indirect;
 	bool running;
@@ -126,9 +126,10 @@ void vq_dev_break(struct vq_dev *vq, enum vq_broken why);
 int vq_dev_avail(struct vq_dev *vq);
 
 /*
- * Takes the next chain. Returns 1 (chain filled in), 0 (ring empty or stopped) or -EPROTO; only the segments in use
- * are written. The driver's avail idx is read when the chains seen last time are used up. chain stays valid until the memory
- * map changes. A taken chain is either given back with vq_dev_put() or, as the most recent ones, untaken.
+ * Takes the next chain. Returns 1 (chain filled in), 0 (ring empty or stopped) or -EPROTO; only the segments in
+ * use are written. The driver's avail idx is read when the chains seen last time are used up. chain stays valid
+ * until the memory map changes. A taken chain is either given back with vq_dev_put() or, as the most recent
+ * ones, untaken.
  */
 int vq_dev_get(struct vq_dev *vq, struct vq_chain *chain);
 

@@ -22,13 +22,14 @@ struct vq_drv {
 	uint16_t size;
 	uint16_t free_head; /* free descriptors are linked through next_free */
 	uint16_t num_free;
-	uint16_t avail_idx;  /* published: everything added so far */
+	uint16_t avail_idx;    /* published: everything added so far */
 	uint16_t avail_kicked; /* avail idx at the last decision to kick */
 	uint16_t last_used;
 	bool event_idx;
 	uint16_t next_free[VQ_DRV_SIZE_MAX];
 	uint64_t cookie[VQ_DRV_SIZE_MAX]; /* of the caller, per descriptor in flight */
-	uint32_t writable[VQ_DRV_SIZE_MAX]; /* bytes the device may write, per descriptor in flight */
+	uint32_t writable
+		[VQ_DRV_SIZE_MAX]; /* bytes the device may write, per descriptor in flight */
 	bool in_flight[VQ_DRV_SIZE_MAX];
 };
 
@@ -44,13 +45,15 @@ struct vq_drv_layout vq_drv_layout(unsigned int size);
 int vq_drv_init(struct vq_drv *vq, void *mem, unsigned int size, bool event_idx);
 
 /* Makes one buffer available. Returns 0 or -ENOSPC. */
-int vq_drv_add(struct vq_drv *vq, struct gpa addr, uint32_t len, bool device_writes, uint64_t cookie);
+int vq_drv_add(struct vq_drv *vq, struct gpa addr, uint32_t len, bool device_writes,
+	       uint64_t cookie);
 
 /* True when the device asked to be notified of what was added since the last time this was asked. */
 bool vq_drv_kick_needed(struct vq_drv *vq);
 
 /*
- * Takes back one used buffer. Returns 1 (cookie and written set), 0 (none; the device then interrupts for the next one) or
+ * Takes back one used buffer. Returns 1 (cookie and written set), 0 (none; the device then interrupts for the
+ * next one) or
  * -EPROTO (the device named a buffer that is not its, or claims to have written more than it may). After -EPROTO the
  * queue is of no use until the device is reset.
  */

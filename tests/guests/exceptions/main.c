@@ -130,7 +130,7 @@ struct expect {
 	uint64_t error_code;
 };
 
-static uint8_t data[16] = {0xc3};
+static uint8_t data[16] = { 0xc3 };
 
 static void check_one(const struct expect *e)
 {
@@ -148,7 +148,7 @@ static void check_one(const struct expect *e)
 /* Some hosts run ring 3 on their own descriptor table; `lar` tells. */
 static void check_not_present(void)
 {
-	const struct expect np = {"#NP", load_not_present, NULL, 11, 0x28};
+	const struct expect np = { "#NP", load_not_present, NULL, 11, 0x28 };
 	uint32_t rights = LAR_PRESENT;
 
 	__asm__("lar %1, %0" : "+r"(rights) : "r"(0x2b) : "cc");
@@ -173,34 +173,35 @@ int rt_main(const char *cmdline)
 	     *unmapped = (void *)0x7000000000;
 	void *apic = (void *)0xfffffffffee00020;
 	const struct expect list[] = {
-		{"no exception", nothing, NULL, -1, ANY},
-		{"#DE", divide, NULL, 0, 0},
-		{"#DB", single_step, NULL, 1, 0},
-		{"#UD", invalid_opcode, NULL, 6, 0},
-		{"#GP selector", load_beyond_gdt, NULL, 13, 0xfff8},
-		{"#GP non-canonical", read_at, (void *)0x8000000000000000, 13, 0},
-		{"#PF read", read_at, unmapped, 14, PF_USER},
-		{"#PF write", write_at, unmapped, 14, PF_USER | PF_WRITE},
-		{"#PF fetch", call_at, unmapped, 14, PF_USER | PF_FETCH},
-		{"#MF", x87_error, NULL, 16, 0},
-		{"text is read-only", write_at, text, 14, PF_USER | PF_WRITE | PF_PRESENT},
-		{"data is no code", call_at, data, 14, PF_USER | PF_FETCH | PF_PRESENT},
-		{"ring 0 cannot be read", read_at, ring0, 14, PF_USER | PF_PRESENT},
-		{"ring 0 cannot be written", write_at, ring0, 14, PF_USER | PF_WRITE | PF_PRESENT},
-		{"ring 0 cannot be called", call_at, ring0, 14, PF_USER | PF_FETCH | PF_PRESENT},
-		{"boot information is gone", read_at, low, 14, PF_USER | PF_PRESENT},
-		{"the local APIC is ring 0's", read_at, apic, 14, PF_USER | PF_PRESENT},
-		{"hlt", halt, NULL, 13, 0},
-		{"rdmsr", read_msr, NULL, 13, 0},
-		{"mov cr3", write_cr3, NULL, 13, 0},
-		{"lidt", load_idt, NULL, 13, 0},
+		{ "no exception", nothing, NULL, -1, ANY },
+		{ "#DE", divide, NULL, 0, 0 },
+		{ "#DB", single_step, NULL, 1, 0 },
+		{ "#UD", invalid_opcode, NULL, 6, 0 },
+		{ "#GP selector", load_beyond_gdt, NULL, 13, 0xfff8 },
+		{ "#GP non-canonical", read_at, (void *)0x8000000000000000, 13, 0 },
+		{ "#PF read", read_at, unmapped, 14, PF_USER },
+		{ "#PF write", write_at, unmapped, 14, PF_USER | PF_WRITE },
+		{ "#PF fetch", call_at, unmapped, 14, PF_USER | PF_FETCH },
+		{ "#MF", x87_error, NULL, 16, 0 },
+		{ "text is read-only", write_at, text, 14, PF_USER | PF_WRITE | PF_PRESENT },
+		{ "data is no code", call_at, data, 14, PF_USER | PF_FETCH | PF_PRESENT },
+		{ "ring 0 cannot be read", read_at, ring0, 14, PF_USER | PF_PRESENT },
+		{ "ring 0 cannot be written", write_at, ring0, 14,
+		  PF_USER | PF_WRITE | PF_PRESENT },
+		{ "ring 0 cannot be called", call_at, ring0, 14, PF_USER | PF_FETCH | PF_PRESENT },
+		{ "boot information is gone", read_at, low, 14, PF_USER | PF_PRESENT },
+		{ "the local APIC is ring 0's", read_at, apic, 14, PF_USER | PF_PRESENT },
+		{ "hlt", halt, NULL, 13, 0 },
+		{ "rdmsr", read_msr, NULL, 13, 0 },
+		{ "mov cr3", write_cr3, NULL, 13, 0 },
+		{ "lidt", load_idt, NULL, 13, 0 },
 	};
 
 	/* QEMU's TCG has no #AC and no unmasked SSE exceptions, and #GP for this #SS. */
 	const struct expect not_tcg[] = {
-		{"#SS", stack_fault, NULL, 12, 0},
-		{"#AC", misaligned, NULL, 17, 0},
-		{"#XM", simd_error, NULL, 19, 0},
+		{ "#SS", stack_fault, NULL, 12, 0 },
+		{ "#AC", misaligned, NULL, 17, 0 },
+		{ "#XM", simd_error, NULL, 19, 0 },
 	};
 	bool tcg = strcmp(cmdline, "tcg") == 0;
 

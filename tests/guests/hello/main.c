@@ -9,10 +9,10 @@ static void check_format(void)
 {
 	char got[64];
 
-#define FORMAT(want, ...)                                    \
-	do {                                                 \
-		rt_snprintf(got, sizeof(got), __VA_ARGS__);  \
-		CHECKF(strcmp(got, want) == 0, "'%s'", got); \
+#define FORMAT(want, ...)                                                                          \
+	do {                                                                                       \
+		rt_snprintf(got, sizeof(got), __VA_ARGS__);                                        \
+		CHECKF(strcmp(got, want) == 0, "'%s'", got);                                       \
 	} while (0)
 	FORMAT("-42 42 2a 2A", "%d %u %x %X", -42, 42u, 42u, 42u);
 	FORMAT("-9223372036854775808", "%ld", INT64_MIN);

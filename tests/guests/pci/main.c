@@ -192,8 +192,9 @@ static void check_pci_cfg_window(unsigned int bdf)
 	/* Nonsense: no such BAR, outside the BAR, odd lengths. Anything may be read, nothing may
 	 * happen. */
 	static const uint32_t nonsense[][3] = {
-		{6, 0, 4}, {255, 0, 4},	       {0, 0xfffffffc, 4}, {0, 0, 3},	       {0, 1, 4},
-		{0, 0, 0}, {0, 0, 0xffffffff}, {2, 0, 4},	   {1, 0x7fffffff, 1},
+		{ 6, 0, 4 },	      { 255, 0, 4 }, { 0, 0xfffffffc, 4 },
+		{ 0, 0, 3 },	      { 0, 1, 4 },   { 0, 0, 0 },
+		{ 0, 0, 0xffffffff }, { 2, 0, 4 },   { 1, 0x7fffffff, 1 },
 	};
 
 	for (unsigned int i = 0; i < ARRAY_LEN(nonsense); i++) {

@@ -121,7 +121,7 @@ static void replace(void)
 
 static void doorbells(void)
 {
-	static const unsigned int queues[] = {0, 1, 17, 255};
+	static const unsigned int queues[] = { 0, 1, 17, 255 };
 	const struct gd_platform *p = vvu.dev.p;
 
 	for (unsigned int i = 0; i < ARRAY_LEN(queues); i++) {
@@ -265,7 +265,7 @@ static void truncated(void)
  * it. */
 static void broken_ring(void)
 {
-	static const uint16_t jumps[] = {1000, 0x8000, 0xffff};
+	static const uint16_t jumps[] = { 1000, 0x8000, 0xffff };
 
 	for (unsigned int i = 0; i < ARRAY_LEN(jumps); i++) {
 		struct vq_drv *vq = i & 1 ? &vvu.rxq.vq : &vvu.txq.vq;
@@ -300,16 +300,16 @@ int rt_main(const char *cmdline)
 		const char *name;
 		void (*fn)(void);
 	} parts[] = {
-		{"memory", memory},
-		{"replace", replace},
-		{"doorbells", doorbells},
-		{"swap", swap},
-		{"kicks", kicks},
-		{"end-by-peer", end_by_peer},
-		{"end-by-guest", end_by_guest},
-		{"proxy-gone", proxy_gone},
-		{"truncated", truncated},
-		{"broken-ring", broken_ring},
+		{ "memory", memory },
+		{ "replace", replace },
+		{ "doorbells", doorbells },
+		{ "swap", swap },
+		{ "kicks", kicks },
+		{ "end-by-peer", end_by_peer },
+		{ "end-by-guest", end_by_guest },
+		{ "proxy-gone", proxy_gone },
+		{ "truncated", truncated },
+		{ "broken-ring", broken_ring },
 	};
 
 	if (!vvu_open() || !session_up())

@@ -56,7 +56,7 @@ static void check_idle_irq(void)
 
 static void check_idle_deadline(void)
 {
-	static const uint64_t lengths[] = {0, 1000, 50000, 1 * MS, 20 * MS, 100 * MS};
+	static const uint64_t lengths[] = { 0, 1000, 50000, 1 * MS, 20 * MS, 100 * MS };
 
 	for (unsigned int i = 0; i < ARRAY_LEN(lengths); i++) {
 		uint64_t start = rt_now_ns();

@@ -79,7 +79,7 @@ static void check_features(void)
 
 static void check_queues(void)
 {
-	struct gd_virtqueue q = {0};
+	struct gd_virtqueue q = { 0 };
 
 	open_device();
 	CHECK(gd_virtio_negotiate(&dev, 0, VIRTIO_FEATURE(F_VERSION_1)) == 0);
@@ -95,7 +95,7 @@ static void check_queues(void)
 		set(COMMON(queue_msix_vector), 2, dev.pci.msix_size - 1u);
 		CHECK(get(COMMON(queue_msix_vector), 2) == dev.pci.msix_size - 1u);
 	}
-	static const unsigned int absent[] = {VVU_NUM_QUEUES, 0x7fff, 0xffff};
+	static const unsigned int absent[] = { VVU_NUM_QUEUES, 0x7fff, 0xffff };
 
 	for (unsigned int i = 0; i < ARRAY_LEN(absent); i++) {
 		set(COMMON(queue_select), 2, absent[i]);
@@ -106,7 +106,7 @@ static void check_queues(void)
 		       "queue %u", absent[i]);
 	}
 	set(COMMON(queue_select), 2, 0);
-	static const unsigned int bad_sizes[] = {0, 3, 127, 256, 32768, 65535};
+	static const unsigned int bad_sizes[] = { 0, 3, 127, 256, 32768, 65535 };
 
 	for (unsigned int i = 0; i < ARRAY_LEN(bad_sizes); i++) {
 		set(COMMON(queue_size), 2, bad_sizes[i]);
@@ -127,7 +127,7 @@ static void check_queues(void)
 /* The driver's buffers run out while nobody takes them, and nothing else happens. */
 static void check_tx(void)
 {
-	struct vhost_user_msg msg = {.hdr = {.request = 1, .flags = VHOST_USER_VERSION}};
+	struct vhost_user_msg msg = { .hdr = { .request = 1, .flags = VHOST_USER_VERSION } };
 	int err = 0;
 
 	if (!vvu_open())
