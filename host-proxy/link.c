@@ -421,12 +421,33 @@ static bool peer_allowed(const struct proxy *p, int fd, unsigned int *uid, int *
 	return *uid == geteuid() || (p->conf->has_link_uid && *uid == p->conf->link_uid);
 }
 
+bool link_new(struct proxy *p, int fd, unsigned int uid, int pid)
+{
+	struct link *l = p->num_new_links < LINKS_NEW_MAX ? calloc(1, sizeof(*l)) : NULL;
+	int smallest = 1;
+
+	if (!l) {
+		log_peer(LOG_L_WARN, "link", "uid %u pid %d refused: %u links wait for their hello",
+			 uid, pid, p->num_new_links);
+		close(fd);
+		return false;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest));
+	*l = (struct link){.proxy = p, .state = LINK_NEW, .sock = fd, .uid = uid, .pid = pid};
+	watch_init(&l->watch, p->base, fd, on_link_event, l);
+	evtimer_assign(&l->timer, p->base, on_link_timer, l);
+	event_add(&l->timer, &hello_time);
+	LIST_INSERT_HEAD(&p->new_links, l, next);
+	p->num_new_links++;
+	link_update_interest(l);
+	return true;
+}
+
 void link_on_accept(evutil_socket_t sock, short what, void *arg)
 {
 	struct proxy *p = arg;
-	int fd = listener_accept(&p->links, "link"), pid = 0, smallest = 1;
+	int fd = listener_accept(&p->links, "link"), pid = 0;
 	unsigned int uid = 0;
-	struct link *l;
 
 	if (fd < 0)
 		return;
@@ -438,20 +459,6 @@ void link_on_accept(evutil_socket_t sock, short what, void *arg)
 		listener_pause(&p->links);
 		return;
 	}
-	l = p->num_new_links < LINKS_NEW_MAX ? calloc(1, sizeof(*l)) : NULL;
-	if (!l) {
-		log_peer(LOG_L_WARN, "link", "uid %u pid %d refused: %u links wait for their hello",
-			 uid, pid, p->num_new_links);
-		close(fd);
+	if (!link_new(p, fd, uid, pid))
 		listener_pause(&p->links);
-		return;
-	}
-	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest));
-	*l = (struct link){.proxy = p, .state = LINK_NEW, .sock = fd, .uid = uid, .pid = pid};
-	watch_init(&l->watch, p->base, fd, on_link_event, l);
-	evtimer_assign(&l->timer, p->base, on_link_timer, l);
-	event_add(&l->timer, &hello_time);
-	LIST_INSERT_HEAD(&p->new_links, l, next);
-	p->num_new_links++;
-	link_update_interest(l);
 }

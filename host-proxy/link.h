@@ -56,6 +56,12 @@ struct link {
 /* A connection waits on the socket for links. */
 void link_on_accept(evutil_socket_t sock, short what, void *arg);
 
+/*
+ * A connected socket becomes a link that waits for its hello. Takes fd in any case; false: refused
+ * (too many wait, or no memory).
+ */
+bool link_new(struct proxy *p, int fd, unsigned int uid, int pid);
+
 /* Ends it with a line and what it carried; port_update() is called. The memory is freed by
  * proxy_reap(). */
 void link_end(struct link *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -108,7 +108,26 @@ def pci_msix():
     write("pci_msix", "ports", b"\x00" + bytes([18, 0]) + struct.pack("<I", 0x80000804) + bytes([0, 4]) + b"\x06\0\0\0")
 
 
+def proxy():
+    # Steps of fuzz_proxy.c: 0 message (request, how, fd kind, payload), 3 the VMM reads, 4 the front-end reads, ...
+    def front(request, payload=b"", how=0, kind=0):
+        return bytes([0, request, how, kind]) + payload
+
+    negotiate, read, channel, ask, status = b"\x0c\0\0", b"\x03\0\x04", b"\x08", b"\x07\x01\x01", b"\x0d"
+    table = front(5, bytes([2, 0, 16, 0, 0, 64, 16, 64, 0]), 1, 1)
+    rings = (front(9, struct.pack("<BHHH", 0, 0, 64, 128)) + front(12, b"\0\0\0", 1, 4) + front(13, b"\0\0\0", 1, 5) +
+             front(18, b"\0\1\0"))
+    begin = b"\0"
+    session = negotiate + front(1) + read + table + read + rings + read + status
+    write("proxy", "session", begin + session + front(11, b"\0\0\0") + read + b"\x0a" + session)
+    write("proxy", "slots", begin + negotiate + front(36) + read + front(37, bytes([0, 16, 0, 0]), 1, 2) + read +
+          front(38, bytes([0, 16, 0, 0]), 1) + b"\x03\1" + front(38, bytes([0, 16, 0, 0]), 1) + read)
+    write("proxy", "channel", begin + negotiate + channel + ask + b"\x09\x14\0" + read + ask + b"\x09\x80\0" + ask + read)
+    write("proxy", "back_end", begin + session + bytes([6, 0x27, 0]) + b"\x0b" + session + bytes([6, 5, 0]) + bytes([7, 0x83, 0]))
+
+
 if __name__ == "__main__":
+    proxy()
     vu_stream()
     vq_dev()
     vvu_guest()

@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The whole relay between a hostile front-end and a hostile VMM, on socket pairs and the real event
+ * loop. The input is a script of what the two do; the loop turns after each step.
+ *
+ * Held to: no sanitizer report; no user address passes in a message whose addresses are rewritten;
+ * no session outlives its sockets; every fd is closed in the end.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "host-proxy/link.h"
+#include "host-proxy/port.h"
+#include "host-proxy/relay.h"
+#include "host-proxy/session.h"
+#include "host-proxy/status.h"
+#include "vmm/hostlib/fds.h"
+#include "vmm/hostlib/log.h"
+
+#define USER_BASE  UINT64_C(0x7f0000000000)
+#define STEPS_MAX  200
+#define KINDS	   8 /* of fds */
+#define QUEUES	   4
+#define FILE_BYTES (1u << 20)
+
+static int kinds[KINDS]; /* -1, memory twice, eventfds, a socket, a pipe's end */
+
+struct rig {
+	struct proxy proxy;
+	struct port *port;
+	int front; /* our ends; -1: closed */
+	int vmm;
+	int channel; /* what a front-end gave away */
+	uint32_t session, seq;
+	struct input *in;
+};
+
+static void turn(struct rig *r)
+{
+	for (int i = 0; i < 3; i++) {
+		event_base_loop(r->proxy.base, EVLOOP_NONBLOCK);
+		proxy_reap(&r->proxy);
+	}
+}
+
+static int pair(int type, int *theirs)
+{
+	int sv[2];
+
+	CHECK(socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv) == 0);
+	*theirs = sv[1];
+	return sv[0];
+}
+
+static void connect_front(struct rig *r)
+{
+	int theirs;
+
+	fd_close(&r->front);
+	turn(r);
+	if (r->port->session)
+		return;
+	r->front = pair(SOCK_STREAM, &theirs);
+	CHECK(session_new(r->port, theirs));
+	port_update(r->port);
+}
+
+static void send_link(struct rig *r, struct link_packet *pkt, uint32_t body)
+{
+	if (r->vmm >= 0)
+		link_send(r->vmm, pkt, body, NULL, 0);
+}
+
+static void back_end_up(struct rig *r, uint64_t features)
+{
+	struct link_packet pkt = {.hdr = {.kind = LINK_BACKEND_UP}};
+
+	pkt.body.backend_up = (struct link_backend_up){
+		.protocol_features = features,
+		.max_queues = QUEUES,
+		.max_mem_slots = 5,
+	};
+	send_link(r, &pkt, sizeof(pkt.body.backend_up));
+}
+
+static void connect_vmm(struct rig *r)
+{
+	struct link_packet pkt = {.hdr = {.kind = LINK_HELLO}};
+	int theirs;
+
+	fd_close(&r->vmm);
+	r->vmm = pair(SOCK_SEQPACKET, &theirs);
+	if (!link_new(&r->proxy, theirs, 0, 0))
+		return;
+	pkt.body.hello = (struct link_hello){.magic = LINK_MAGIC, .version = LINK_VERSION};
+	strcpy(pkt.body.hello.port, "a");
+	send_link(r, &pkt, sizeof(pkt.body.hello));
+	back_end_up(r, ~UINT64_C(0));
+}
+
+/* --- the front-end --- */
+
+static void make_region(struct rig *r, struct vhost_user_region *out)
+{
+	out->guest_phys_addr = (uint64_t)input_u8(r->in) << 14;
+	out->memory_size = (uint64_t)(input_u8(r->in) & 0x3f) << 12;
+	out->userspace_addr = USER_BASE + ((uint64_t)input_u8(r->in) << 14);
+	out->mmap_offset = (uint64_t)(input_u8(r->in) & 0x3f) << 12;
+}
+
+/* A payload that is nearly right. */
+static void make_payload(struct rig *r, struct vhost_user_msg *m, enum vu_payload kind)
+{
+	union vhost_user_payload *p = &m->payload;
+
+	switch (kind) {
+	case VU_PAYLOAD_U64:
+		p->u64 = input_u8(r->in) & 0x80 ? input_u64(r->in) : input_u16(r->in) & 0x10f;
+		m->hdr.size = 8;
+		break;
+	case VU_PAYLOAD_STATE:
+		p->state = (struct vhost_user_vring_state){input_u8(r->in) % (QUEUES + 1),
+							   input_u16(r->in)};
+		m->hdr.size = 8;
+		break;
+	case VU_PAYLOAD_ADDR:
+		p->addr = (struct vhost_user_vring_addr){
+			.index = input_u8(r->in) % (QUEUES + 1),
+			.desc_user_addr = USER_BASE + (uint64_t)input_u16(r->in) * 64,
+			.used_user_addr = USER_BASE + (uint64_t)input_u16(r->in) * 64,
+			.avail_user_addr = USER_BASE + (uint64_t)input_u16(r->in) * 64,
+		};
+		m->hdr.size = sizeof(p->addr);
+		break;
+	case VU_PAYLOAD_MEM_TABLE:
+		p->mem.num_regions = input_u8(r->in) % (VHOST_USER_TABLE_REGIONS_MAX + 2);
+		for (uint32_t i = 0; i < p->mem.num_regions && i < VHOST_USER_TABLE_REGIONS_MAX;
+		     i++)
+			make_region(r, &p->mem.regions[i]);
+		if (p->mem.num_regions <= VHOST_USER_TABLE_REGIONS_MAX)
+			m->hdr.size = VHOST_USER_MEM_TABLE_BYTES(p->mem.num_regions);
+		else
+			m->hdr.size = sizeof(p->mem);
+		break;
+	case VU_PAYLOAD_MEM_REG:
+		make_region(r, &p->mem_reg.region);
+		m->hdr.size = sizeof(p->mem_reg);
+		break;
+	case VU_PAYLOAD_CONFIG:
+		p->config.offset = input_u8(r->in);
+		p->config.size = input_u8(r->in);
+		m->hdr.size = VHOST_USER_CONFIG_HDR + p->config.size;
+		break;
+	default:
+		m->hdr.size = 0;
+	}
+}
+
+static void front_message(struct rig *r)
+{
+	struct vhost_user_msg m = {.hdr = {.request = input_u8(r->in) % 48}};
+	const struct vu_msg_info *info = vu_frontend_info(m.hdr.request);
+	uint8_t how = input_u8(r->in), give = input_u8(r->in);
+	int fds[WIRE_FDS_MAX];
+	unsigned int num = 0;
+
+	m.hdr.flags = VHOST_USER_VERSION | (how & 1 ? VHOST_USER_NEED_REPLY_MASK : 0);
+	make_payload(r, &m, info ? info->payload : VU_PAYLOAD_U64);
+	/* As many fds as belong to it, of a kind that the input chooses, unless it wants another
+	 * number. */
+	if (info && info->fds == VU_FDS_PER_REGION)
+		num = m.payload.mem.num_regions;
+	else if (info && info->fds != VU_FDS_NONE)
+		num = 1;
+	if (how & 0x20)
+		num = how >> 6;
+	for (unsigned int i = 0; i < num && i < WIRE_FDS_MAX; i++)
+		fds[i] = kinds[give % KINDS];
+	if (how & 2)
+		m.hdr.flags = input_u32(r->in);
+	if (how & 4)
+		m.hdr.size = input_u16(r->in) % VHOST_USER_PAYLOAD_MAX;
+	if (r->front >= 0)
+		wire_send(r->front, &m, fds, num < WIRE_FDS_MAX ? num : WIRE_FDS_MAX);
+}
+
+static void front_bytes(struct rig *r)
+{
+	uint8_t bytes[64];
+	size_t n = input_bytes(r->in, bytes, input_u8(r->in) % sizeof(bytes));
+
+	if (r->front >= 0 && send(r->front, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return; /* full or closed */
+}
+
+static void front_read(struct rig *r)
+{
+	char bytes[4096];
+	ssize_t n;
+
+	if (r->front < 0)
+		return;
+	n = recv(r->front, bytes, sizeof(bytes), MSG_DONTWAIT);
+	if (n == 0)
+		fd_close(&r->front);
+}
+
+/* --- the VMM --- */
+
+/* What the back-end is shown must hold no address of the front-end's process. */
+static void check_addresses(const struct vhost_user_msg *m)
+{
+	switch (m->hdr.request) {
+	case VHOST_USER_SET_MEM_TABLE:
+		for (uint32_t i = 0; i < m->payload.mem.num_regions; i++)
+			CHECK(m->payload.mem.regions[i].userspace_addr ==
+			      m->payload.mem.regions[i].guest_phys_addr);
+		break;
+	case VHOST_USER_ADD_MEM_REG:
+	case VHOST_USER_REM_MEM_REG:
+		CHECK(m->payload.mem_reg.region.userspace_addr ==
+		      m->payload.mem_reg.region.guest_phys_addr);
+		break;
+	case VHOST_USER_SET_VRING_ADDR:
+		CHECK(m->payload.addr.desc_user_addr - USER_BASE > UINT32_MAX);
+		CHECK(m->payload.addr.used_user_addr - USER_BASE > UINT32_MAX);
+		CHECK(m->payload.addr.avail_user_addr - USER_BASE > UINT32_MAX);
+		break;
+	default:
+		break;
+	}
+}
+
+static void answer(struct rig *r, const struct wire_packet *got, uint8_t how)
+{
+	const struct vhost_user_msg *m = &got->pkt.body.msg;
+	const struct vu_msg_info *info = vu_frontend_info(m->hdr.request);
+	struct link_packet pkt = {.hdr = {.kind = LINK_BACKEND}};
+
+	CHECK(info && info->relay != VU_RELAY_REFUSE);
+	if (info->reply == VU_REPLY_ACK && !(m->hdr.flags & VHOST_USER_NEED_REPLY_MASK))
+		return;
+	if (how & 1) {
+		link_make_text(&pkt, LINK_RESULT, r->session, "no");
+		pkt.hdr.seq = r->seq;
+		send_link(r, &pkt, sizeof(pkt.body.text));
+		return;
+	}
+	pkt.hdr.session = r->session;
+	pkt.hdr.seq = r->seq;
+	vu_make_u64_reply(&pkt.body.msg, info->id, how & 2 ? ~UINT64_C(0) : 0);
+	if (info->reply == VU_REPLY_STATE)
+		pkt.body.msg.payload.state = m->payload.state;
+	if (info->reply == VU_REPLY_U64 && !(how & 4))
+		pkt.body.msg.payload.u64 = ~UINT64_C(0);
+	if (info->reply == VU_REPLY_CONFIG) {
+		pkt.body.msg.payload.config = m->payload.config;
+		pkt.body.msg.hdr.size = m->hdr.size;
+	}
+	send_link(r, &pkt, vu_msg_bytes(&pkt.body.msg));
+}
+
+/* Reads what there is, and answers as the input says. */
+static void vmm_read(struct rig *r)
+{
+	uint8_t how = input_u8(r->in);
+	struct wire_packet got;
+
+	while (r->vmm >= 0) {
+		int ret = link_recv(r->vmm, &got);
+
+		CHECK(ret != -EPROTO);
+		if (ret < 0)
+			fd_close(&r->vmm);
+		if (ret <= 0)
+			return;
+		fds_close(got.fds, got.num_fds);
+		if (got.pkt.hdr.kind == LINK_SESSION_UP)
+			r->session = got.pkt.hdr.session;
+		if (got.pkt.hdr.kind != LINK_FRONTEND)
+			continue;
+		CHECK(got.pkt.hdr.session == r->session);
+		if (got.pkt.body.msg.hdr.flags & VHOST_USER_REPLY_MASK)
+			continue;
+		r->seq = got.pkt.hdr.seq;
+		check_addresses(&got.pkt.body.msg);
+		if (!(how & 0x80))
+			answer(r, &got, how);
+	}
+}
+
+static void vmm_packet(struct rig *r)
+{
+	struct link_packet pkt = {0};
+	uint8_t how = input_u8(r->in);
+	uint32_t body = input_u8(r->in) % 64;
+
+	pkt.hdr.kind = how & 15;
+	pkt.hdr.session = how & 0x10 ? input_u32(r->in) : r->session;
+	pkt.hdr.seq = r->seq + (how >> 6);
+	input_bytes(r->in, &pkt.body, body);
+	if (how & 0x20)
+		body = sizeof(struct link_text);
+	send_link(r, &pkt, body);
+}
+
+/* A request of the back-end, nearly right. */
+static void vmm_request(struct rig *r)
+{
+	struct link_packet pkt = {.hdr = {.kind = LINK_BACKEND, .session = r->session}};
+	uint8_t how = input_u8(r->in);
+
+	pkt.hdr.seq = input_u8(r->in);
+	pkt.body.msg.hdr.request =
+		how & 0x80 ? how & 15 : (uint32_t)VHOST_USER_BACKEND_CONFIG_CHANGE_MSG;
+	pkt.body.msg.hdr.flags = VHOST_USER_VERSION | (how & 1 ? VHOST_USER_NEED_REPLY_MASK : 0);
+	send_link(r, &pkt, sizeof(pkt.body.msg.hdr));
+}
+
+static void give_channel(struct rig *r)
+{
+	struct vhost_user_msg m = {.hdr = {VHOST_USER_SET_BACKEND_REQ_FD, 1, 0}};
+	int theirs;
+
+	fd_close(&r->channel);
+	r->channel = pair(SOCK_STREAM, &theirs);
+	if (r->front >= 0)
+		wire_send(r->front, &m, &theirs, 1);
+	close(theirs);
+}
+
+static void channel_reply(struct rig *r)
+{
+	struct vhost_user_msg m;
+	uint8_t cut = input_u8(r->in);
+
+	vu_make_u64_reply(&m, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG, input_u8(r->in));
+	if (cut & 0x80)
+		fd_close(&r->channel);
+	if (r->channel >= 0 && send(r->channel, &m, cut < vu_msg_bytes(&m) ? cut : vu_msg_bytes(&m),
+				    MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		fd_close(&r->channel);
+}
+
+static void status(struct rig *r)
+{
+	struct json_object *reply = json_object_new_object();
+	const char *error;
+
+	CHECK(status_command(&r->proxy, "status", NULL, reply, &error) == 0);
+	json_object_put(reply);
+}
+
+/* Negotiation that gets a session anywhere at all. */
+static void negotiate(struct rig *r)
+{
+	static const uint32_t requests[] = {VHOST_USER_GET_PROTOCOL_FEATURES,
+					    VHOST_USER_SET_PROTOCOL_FEATURES};
+
+	for (unsigned int i = 0; i < ARRAY_LEN(requests) && r->front >= 0; i++) {
+		struct vhost_user_msg m = {.hdr = {requests[i], VHOST_USER_VERSION, 8 * i}};
+
+		m.payload.u64 = VHOST_USER_PF_CARRIED;
+		wire_send(r->front, &m, NULL, 0);
+		turn(r);
+		vmm_read(r);
+		turn(r);
+	}
+}
+
+static void step(struct rig *r)
+{
+	static void (*const steps[])(struct rig * r) = {
+		front_message, front_message, front_message, vmm_read,
+		front_read,    front_bytes,   vmm_packet,    vmm_request,
+		give_channel,  channel_reply, connect_front, connect_vmm,
+		negotiate,     status,	      vmm_read,	     front_message,
+	};
+
+	steps[input_u8(r->in) % ARRAY_LEN(steps)](r);
+	turn(r);
+	CHECK(!r->port->session || r->port->session->state != SESSION_DEAD);
+	CHECK(!r->port->session || r->port->session->state != SESSION_UP ||
+	      (r->port->link && r->port->link->state == LINK_UP));
+}
+
+static void make_kinds(void)
+{
+	int p[2];
+
+	if (kinds[1])
+		return;
+	log_set_level("error");
+	kinds[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int i = 1; i < 4; i++) {
+		kinds[i] = memfd_create("fuzz", MFD_CLOEXEC);
+		CHECK(ftruncate(kinds[i], FILE_BYTES) == 0);
+	}
+	for (int i = 4; i < 7; i++)
+		kinds[i] = eventfd(0, EFD_CLOEXEC);
+	CHECK(pipe2(p, O_CLOEXEC) == 0);
+	kinds[7] = p[1];
+	close(p[0]);
+}
+
+/* The number that the next fd gets: the same before and after when none was left open. */
+static int next_fd(void)
+{
+	int fd = dup(kinds[0]);
+
+	close(fd);
+	return fd;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static char nowhere[] = "/nonexistent/vvu";
+	static const struct port_conf port_conf = {
+		.name = "a",
+		.socket = nowhere,
+		.mode = PORT_CLIENT, /* without a listening socket; we connect its front-ends */
+		.hold_s = 10,
+	};
+	static const struct proxy_conf conf = {.num_ports = 1, .link = nowhere};
+	struct input in = {data, size};
+	struct rig r = {.front = -1, .vmm = -1, .channel = -1, .in = &in};
+	struct event_base *base;
+	int before;
+
+	make_kinds();
+	before = next_fd();
+	base = event_base_new();
+	r.proxy = (struct proxy){.base = base, .conf = &conf, .links = {.sock = -1}};
+	r.proxy.ports = calloc(1, sizeof(*r.proxy.ports));
+	CHECK(base && r.proxy.ports);
+	r.proxy.num_ports = 1;
+	r.port = r.proxy.ports;
+	CHECK(port_open(r.port, &r.proxy, &port_conf) == 0);
+	connect_vmm(&r);
+	turn(&r);
+	connect_front(&r);
+	turn(&r);
+	vmm_read(&r);
+	for (int i = 0; i < STEPS_MAX && input_left(&in); i++)
+		step(&r);
+	/* Peers that leave take their sessions along. */
+	fd_close(&r.front);
+	turn(&r);
+	CHECK(!r.port->session);
+	proxy_close(&r.proxy);
+	event_base_free(base);
+	fd_close(&r.vmm);
+	fd_close(&r.channel);
+	CHECK(next_fd() == before);
+	return 0;
+}
