@@ -17,12 +17,16 @@
 #define PTE_PRESENT  0x1ull
 #define PTE_TABLE    0x67ull		   /* present, writable, user, accessed, dirty */
 #define PTE_RING3    0x80000000000000e7ull /* as PTE_TABLE, 2 MiB, no execution */
+#define PTE_RING0    0x80000000000000e3ull /* the same for ring 0 */
 #define PTE_UNCACHED 0x18ull
 #define PTE_ADDR     0x000ffffffffff000ull
 
-/* Tables for windows: one page per GiB, and a few above. Whatever lies before RING0_END is ring
- * 0's. */
-#define POOL_PAGES 128
+/*
+ * Tables for windows: one page per GiB, and a few above. The first ones lie in ring 0's own 2 MiB;
+ * when they are used up, ring 3 gives memory of its heap, 2 MiB at a time.
+ */
+#define POOL_PAGES    128
+#define DONATIONS_MAX 8
 
 #define LAPIC_SVR	 0x0f0
 #define LAPIC_ID	 0x020
@@ -94,7 +98,10 @@ static struct tss_block tss[RT_CPUS_MAX];
 static uint8_t stacks[RT_CPUS_MAX][RING0_STACK_BYTES] __attribute__((aligned(16)));
 static unsigned int num_cpus; /* prepared so far */
 static uint64_t pool[POOL_PAGES][512] __attribute__((aligned(4096)));
-static unsigned int pool_used;
+static uint64_t (*pool_next)[512] = pool;
+static unsigned int pool_left = POOL_PAGES;
+static uint64_t donated[DONATIONS_MAX];
+static unsigned int num_donated;
 static bool timer_tsc_deadline;
 static uint32_t timer_rate; /* apic ticks per 2^20 tsc cycles */
 
@@ -154,9 +161,10 @@ static _Noreturn void ring0_die(const char *why)
 static uint64_t *next_table(uint64_t *entry)
 {
 	if (!(*entry & PTE_PRESENT)) {
-		if (pool_used == POOL_PAGES)
+		if (!pool_left)
 			return NULL;
-		*entry = (uintptr_t)pool[pool_used++] | PTE_TABLE;
+		pool_left--;
+		*entry = (uintptr_t)pool_next++ | PTE_TABLE;
 	}
 	return (uint64_t *)(*entry & PTE_ADDR);
 }
@@ -180,6 +188,18 @@ static bool range_ok(uint64_t va, uint64_t num)
 	return end <= BIT_ULL(32) || (va >= WINDOW_VA_BASE && end <= WINDOW_VA_END);
 }
 
+/* Whether num pages from address (virtual or physical, which are the same there) touch memory that
+ * was donated. */
+static bool is_donated(uint64_t address, uint64_t num)
+{
+	unsigned int i;
+
+	for (i = 0; i < num_donated; i++)
+		if (address <= donated[i] && donated[i] < address + num * PAGE_2M)
+			return true;
+	return false;
+}
+
 static int64_t map(uint64_t va, uint64_t pa, uint64_t num)
 {
 	uint64_t flags = pa & RING0_MAP_UNCACHED ? PTE_RING3 | PTE_UNCACHED : PTE_RING3;
@@ -190,7 +210,8 @@ static int64_t map(uint64_t va, uint64_t pa, uint64_t num)
 	if (!range_ok(va, num) || !IS_ALIGNED(pa, PAGE_2M) || pa < 2 * PAGE_2M ||
 	    pa + num * PAGE_2M > PTE_ADDR)
 		return -EINVAL;
-	if (pa <= LAPIC_PA && pa + num * PAGE_2M > LAPIC_PA)
+	if ((pa <= LAPIC_PA && pa + num * PAGE_2M > LAPIC_PA) || is_donated(va, num) ||
+	    is_donated(pa, num))
 		return -EPERM;
 	while (num) {
 		pd = directory(va, &room);
@@ -213,6 +234,8 @@ static int64_t unmap(uint64_t va, uint64_t num)
 
 	if (!range_ok(va, num))
 		return -EINVAL;
+	if (is_donated(va, num))
+		return -EPERM;
 	for (; num; va += room * PAGE_2M, num -= room) {
 		pd = directory(va, &room);
 		if (!pd)
@@ -223,6 +246,27 @@ static int64_t unmap(uint64_t va, uint64_t num)
 		__asm__ volatile("rep stosq" : "+D"(pd), "+c"(n) : "a"(0ull) : "memory");
 	}
 	__asm__ volatile("mov %%cr3, %0; mov %0, %%cr3" : "=r"(cr3) : : "memory");
+	return 0;
+}
+
+/* Zeroed memory of the heap, which lies at its physical address; ring 3 has it no more. What was
+ * left of the pool is lost. */
+static int64_t donate(uint64_t va)
+{
+	uint64_t room, cr3;
+	uint64_t *pd;
+
+	if (!range_ok(va, 1) || va >= HEAP_END_MAX || is_donated(va, 1) ||
+	    num_donated == DONATIONS_MAX)
+		return -EINVAL;
+	pd = directory(va, &room);
+	if (!pd || *pd != (va | PTE_RING3))
+		return -EINVAL;
+	*pd = va | PTE_RING0;
+	__asm__ volatile("mov %%cr3, %0; mov %0, %%cr3" : "=r"(cr3) : : "memory");
+	donated[num_donated++] = va;
+	pool_next = (uint64_t(*)[512])va;
+	pool_left = 512;
 	return 0;
 }
 
@@ -300,6 +344,8 @@ uint64_t ring0_call(unsigned int fn, uint64_t a, uint64_t b, uint64_t c)
 		return 0;
 	case RING0_AP_STARTED:
 		return ring0_ap.started;
+	case RING0_DONATE:
+		return (uint64_t)donate(a);
 	case RING0_RESET:
 		triple_fault();
 	default:

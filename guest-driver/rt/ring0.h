@@ -72,6 +72,7 @@
 #define RING0_AP_STARTED 11 /* whether the CPU prepared last has reached ring 3 */
 #define RING0_IPI	 12 /* apic id, interrupt command */
 #define RING0_STOP	 13 /* halts this CPU for good */
+#define RING0_DONATE	 14 /* address of 2 MiB of the heap: becomes page tables; 0 or -errno */
 
 #define RING0_MAP_UNCACHED 1
 #define RING0_MAP_MASK	   1

@@ -69,6 +69,20 @@ void *window_begin(uint64_t gpa, uint64_t size)
 	return (void *)(w->va + offset);
 }
 
+/* Ring 0 may need memory for page tables, which it gets from the heap. */
+static int64_t map_pages(uint64_t va, uint64_t pa_flags, uint64_t num)
+{
+	int64_t err = (int64_t)ring0_call3(RING0_MAP, va, pa_flags, num);
+	void *tables;
+
+	if (err != -ENOMEM)
+		return err;
+	tables = rt_alloc(PAGE_2M, PAGE_2M);
+	if (!tables || ring0_call3(RING0_DONATE, (uintptr_t)tables, 0, 0))
+		return -ENOMEM;
+	return (int64_t)ring0_call3(RING0_MAP, va, pa_flags, num);
+}
+
 static int enter(struct window *w, uint64_t max, uint64_t flags)
 {
 	uint64_t num = w->pages - w->entered;
@@ -76,8 +90,7 @@ static int enter(struct window *w, uint64_t max, uint64_t flags)
 
 	if (num > max)
 		num = max;
-	err = (int64_t)ring0_call3(RING0_MAP, w->va + w->entered * PAGE_2M,
-				   (w->pa + w->entered * PAGE_2M) | flags, num);
+	err = map_pages(w->va + w->entered * PAGE_2M, (w->pa + w->entered * PAGE_2M) | flags, num);
 	if (err)
 		return (int)err;
 	w->entered += num;

@@ -87,7 +87,7 @@ static void check_heap(void)
 int rt_main(const char *cmdline)
 {
 	rt_printf("command line: %s\n", cmdline);
-	CHECK(strcmp(cmdline, TEXT) == 0);
+	CHECK(!*cmdline || strcmp(cmdline, TEXT) == 0);
 	check_format();
 	check_copies();
 	check_heap();
