@@ -251,14 +251,15 @@ uint64_t fake_read(struct fake_machine *f, uint64_t gpa, unsigned int size)
 
 void fake_write(struct fake_machine *f, uint64_t gpa, unsigned int size, uint64_t value)
 {
+	pthread_mutex_lock(&f->m.lock);
 	for (unsigned int i = 0; i < ARRAY_LEN(f->ioevents); i++) {
 		if (f->ioevents[i].fd >= 0 && f->ioevents[i].gpa == gpa) {
 			eventfd_write(f->ioevents[i].fd, 1);
-			return;
+			goto out;
 		}
 	}
-	pthread_mutex_lock(&f->m.lock);
 	bus_write(&f->m.mmio, gpa, size, value);
+out:
 	pthread_mutex_unlock(&f->m.lock);
 }
 
@@ -408,6 +409,7 @@ static bool deliver_irqfds(struct fake_machine *f)
 {
 	bool any = false;
 
+	pthread_mutex_lock(&f->m.lock);
 	for (unsigned int i = 0; i < ARRAY_LEN(f->irqfds); i++) {
 		struct fake_irqfd *e = &f->irqfds[i];
 		struct pollfd p = { .fd = e->fd, .events = POLLIN };
@@ -418,6 +420,7 @@ static bool deliver_irqfds(struct fake_machine *f)
 		op_msi_send(f, f->routes[e->gsi].addr, f->routes[e->gsi].data);
 		any = true;
 	}
+	pthread_mutex_unlock(&f->m.lock);
 	return any;
 }
 
