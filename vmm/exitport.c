@@ -3,6 +3,9 @@
 #include "vmm/exitport.h"
 
 #define I8042_RESET 0xfe
+/* All ones but for "input buffer full": output that never ends means that there is no controller to
+ * who probes for one, and who wants to send the reset command needs not wait. */
+#define I8042_STATUS 0xfd
 
 static void exit_write(void *dev, uint64_t offset, unsigned int size, uint64_t value)
 {
@@ -12,7 +15,11 @@ static void exit_write(void *dev, uint64_t offset, unsigned int size, uint64_t v
 		e->m->ops->power_off(e->m->ctx, (int)(value & 0xff));
 }
 
-/* Reads are all ones: no keyboard controller is there, which Linux finds out quickest this way. */
+static uint64_t reset_read(void *dev, uint64_t offset, unsigned int size)
+{
+	return I8042_STATUS;
+}
+
 static void reset_write(void *dev, uint64_t offset, unsigned int size, uint64_t value)
 {
 	struct exitport *e = dev;
@@ -42,7 +49,7 @@ static void exitport_reset(void *dev)
 }
 
 static const struct bus_ops exit_ops = {.write = exit_write};
-static const struct bus_ops reset_ops = {.write = reset_write};
+static const struct bus_ops reset_ops = {.read = reset_read, .write = reset_write};
 static const struct bus_ops stats_ops = {.write = stats_write};
 static const struct machine_device_ops device_ops = {.reset = exitport_reset};
 

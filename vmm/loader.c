@@ -191,10 +191,6 @@ int loader_load(const struct loader_conf *conf, struct memmap *ram, struct loade
 	if (l.fd < 0)
 		return l.fd;
 	ret = load_by_kind(&l, out);
-	/* An image that lies in the BIOS area knows its machine without the table. */
-	if (!ret && (l.image_end <= LOADER_LOW_END || l.image_start >= LOADER_HIGH_MEM) &&
-	    loader_mptable(ram, conf->cpus))
-		ret = loader_bad(&l, "no room for the MultiProcessor table; raise --memory");
 	fd_close(&l.fd);
 	return ret;
 }

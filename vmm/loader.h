@@ -20,7 +20,6 @@ struct loader_conf {
 	const char *cmdline;
 	uint64_t ram_low;  /* RAM is [0, ram_low) and, unless ram_high is 0, */
 	uint64_t ram_high; /* [MACHINE_RAM_HIGH_BASE, +ram_high) */
-	unsigned int cpus; /* for the MultiProcessor table */
 };
 
 enum loader_kind {

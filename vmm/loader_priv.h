@@ -42,8 +42,6 @@ int loader_initrd(struct loader *l, uint64_t limit);
  * image. 0: no room. */
 uint64_t loader_info_room(const struct loader *l, uint64_t len);
 
-/* Writes the MultiProcessor table into the BIOS area. 0, or -EFAULT: no RAM there. */
-int loader_mptable(struct memmap *ram, unsigned int cpus);
 int loader_pvh(struct loader *l, struct loader_entry *out);
 int loader_bzimage(struct loader *l, struct loader_entry *out);
 

@@ -172,7 +172,6 @@ static int boot_state(struct vm *vm, bool first)
 		.cmdline = vm->conf->cmdline,
 		.ram_low = vm->mem.low,
 		.ram_high = vm->mem.high,
-		.cpus = vm->num_vcpus,
 	};
 	char error[512];
 	int ret;

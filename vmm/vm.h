@@ -19,6 +19,7 @@
 #include "vmm/kvm.h"
 #include "vmm/loader.h"
 #include "vmm/mem.h"
+#include "vmm/rtc.h"
 #include "vmm/vcpu.h"
 
 struct event;
@@ -53,6 +54,7 @@ struct vm {
 	struct serial *serial;
 	int serial_fd; /* of --serial file=, else -1 */
 	struct exitport exitport;
+	struct rtc rtc;
 	struct pci_host *pci;
 	struct vvu_dev **ports; /* of conf->vvu, in order */
 	uint64_t restarts;

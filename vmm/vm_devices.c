@@ -121,6 +121,8 @@ void vm_devices_create(struct vm *vm)
 	create_serial(vm);
 	if (exitport_init(&vm->exitport, &vm->machine))
 		die("cannot create the exit port");
+	if (rtc_init(&vm->rtc, &vm->machine))
+		die("cannot create the clock");
 	vm->pci = pci_host_new(&vm->machine);
 	if (!vm->pci)
 		die("cannot create the PCI bus: %m");

@@ -44,8 +44,8 @@ def quote(word):
     return "'" + word.replace("'", "'\\''") + "'"
 
 
-def entries(script, words):
-    """Everything in the initramfs."""
+def entries(script, words, files=()):
+    """Everything in the initramfs; files: more of this host's, at their paths."""
     kernel = guestimage.kernel(print)
     build = paths.build_dir()
     found = guestimage.base_entries(INIT) + guestimage.module_entries(kernel, guestimage.KVM_MODULES)
@@ -56,6 +56,7 @@ def entries(script, words):
     found += [guestimage.file_entry(image) for image in images
               if image.is_file() and not image.is_symlink()]
     found += guestimage.program_entries(shutil.which("setpriv"))
+    found += [guestimage.file_entry(pathlib.Path(f)) for f in files]
     found += guestimage.python_entries()
     for part in ("lib", "kvm", "nested", "guests"):
         found += [guestimage.file_entry(f) for f in sorted((paths.TESTS / part).rglob("*"))
@@ -65,9 +66,9 @@ def entries(script, words):
     return kernel, found
 
 
-def run(script, words, timeout):
+def run(script, words, timeout, files=()):
     """Boot, pass the output through, return the script's exit status."""
-    kernel, content = entries(script, words)
+    kernel, content = entries(script, words, files)
     with procs.Session("nested") as session:
         initrd = session.dir / "initrd.cpio"
         initrd.write_bytes(guestimage.cpio(content))
