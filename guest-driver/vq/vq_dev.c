@@ -179,50 +179,55 @@ struct walk {
 	struct vq_dev *vq;
 	struct vq_chain *chain;
 	unsigned int steps; /* descriptors so far */
+	unsigned int segs;
+	unsigned int out_segs;
+	uint64_t out_bytes; /* at most 2^12 descriptors of 2^32 bytes: no overflow */
+	uint64_t in_bytes;
 	bool writable_seen;
 };
 
-static uint32_t add_saturated(uint32_t a, uint32_t b)
+/* Appends a buffer that is not wholly in the region the map's hint names. */
+static __attribute__((noinline)) enum vq_broken add_pieces(struct walk *w, struct gpa addr,
+							   uint32_t left)
 {
-	return a > UINT32_MAX - b ? UINT32_MAX : a + b;
-}
-
-/* Adds one descriptor's buffer to the chain. */
-static enum vq_broken add_buffer(struct walk *w, const struct vring_desc *desc)
-{
-	struct vq_chain *chain = w->chain;
-	unsigned int segs = chain->num_out + chain->num_in;
-	unsigned int first = segs;
-	struct gpa addr = gpa(desc->addr);
-	uint32_t left = desc->len;
-
-	if (desc->flags & VRING_DESC_F_WRITE)
-		w->writable_seen = true;
-	else if (w->writable_seen)
-		return VQ_BROKEN_ORDER;
-
 	while (left > 0) {
 		uint64_t got;
 		uint8_t *p = memmap_translate_some(w->vq->map, addr, left, &got);
 
 		if (!p)
 			return VQ_BROKEN_BUFFER;
-		if (segs == VQ_CHAIN_SEGS_MAX)
+		if (w->segs == VQ_CHAIN_SEGS_MAX)
 			return VQ_BROKEN_SEGMENTS;
-		chain->segs[segs].base = p;
-		chain->segs[segs].len = (uint32_t)got;
-		segs++;
+		w->chain->segs[w->segs++] = (struct vq_seg){ .base = p, .len = (uint32_t)got };
 		left -= (uint32_t)got;
 		addr.v += got; /* cannot wrap: no region reaches the end of the address space */
 	}
-	if (w->writable_seen) {
-		chain->num_in = (uint16_t)(chain->num_in + segs - first);
-		chain->in_bytes = add_saturated(chain->in_bytes, desc->len);
-	} else {
-		chain->num_out = (uint16_t)segs;
-		chain->out_bytes = add_saturated(chain->out_bytes, desc->len);
-	}
 	return VQ_OK;
+}
+
+/* Adds one descriptor's buffer to the chain. */
+static inline enum vq_broken add_buffer(struct walk *w, const struct vring_desc *desc)
+{
+	enum vq_broken why = VQ_OK;
+	uint8_t *p;
+
+	if (desc->flags & VRING_DESC_F_WRITE)
+		w->writable_seen = true;
+	else if (w->writable_seen)
+		return VQ_BROKEN_ORDER;
+
+	p = memmap_try(w->vq->map, gpa(desc->addr), desc->len);
+	if (vq_likely(p && desc->len > 0 && w->segs < VQ_CHAIN_SEGS_MAX))
+		w->chain->segs[w->segs++] = (struct vq_seg){ .base = p, .len = desc->len };
+	else
+		why = add_pieces(w, gpa(desc->addr), desc->len);
+	if (w->writable_seen) {
+		w->in_bytes += desc->len;
+	} else {
+		w->out_segs = w->segs;
+		w->out_bytes += desc->len;
+	}
+	return why;
 }
 
 /*
@@ -232,6 +237,12 @@ static enum vq_broken add_buffer(struct walk *w, const struct vring_desc *desc)
 static bool indirect_snapshot(struct vq_dev *vq, struct gpa addr, unsigned int i,
 			      struct vring_desc *desc)
 {
+	const void *p = memmap_try(vq->map, gpa(addr.v + 16ull * i), sizeof(*desc));
+
+	if (vq_likely(p && IS_ALIGNED((uintptr_t)p, sizeof(le64)))) {
+		*desc = desc_snapshot(p);
+		return true;
+	}
 	return memmap_read(vq->map, gpa(addr.v + 16ull * i), desc, sizeof(*desc));
 }
 
@@ -267,24 +278,19 @@ static enum vq_broken walk_indirect(struct walk *w, const struct vring_desc *tab
 	}
 }
 
-/* Any chain, from its first descriptor on. */
-static enum vq_broken walk_chain(struct vq_dev *vq, struct vq_chain *chain, struct vring_desc desc)
+static enum vq_broken walk_direct(struct walk *w, struct vring_desc desc)
 {
-	struct walk w = { .vq = vq, .chain = chain };
+	struct vq_dev *vq = w->vq;
 
-	chain->num_out = 0;
-	chain->num_in = 0;
-	chain->out_bytes = 0;
-	chain->in_bytes = 0;
 	for (;;) {
 		enum vq_broken why;
 
 		/* Ordinary descriptors may come before the one that names the table (virtio 1.2 §2.7.5.3.2). */
 		if (desc.flags & VRING_DESC_F_INDIRECT)
-			return walk_indirect(&w, &desc);
-		if (w.steps++ == vq->size)
+			return walk_indirect(w, &desc);
+		if (w->steps++ == vq->size)
 			return VQ_BROKEN_LOOP;
-		why = add_buffer(&w, &desc);
+		why = add_buffer(w, &desc);
 		if (why || !(desc.flags & VRING_DESC_F_NEXT))
 			return why;
 		if (desc.next >= vq->size)
@@ -293,56 +299,71 @@ static enum vq_broken walk_chain(struct vq_dev *vq, struct vq_chain *chain, stru
 	}
 }
 
-/* A chain of one descriptor whose buffer lies in one region. False: walk_chain() has to look at it. */
-static inline bool get_single(struct vq_dev *vq, struct vq_chain *chain,
-			      const struct vring_desc *desc)
+static uint32_t saturated(uint64_t v)
 {
-	uint16_t in = (desc->flags & VRING_DESC_F_WRITE) != 0;
-	uint64_t got;
-	uint8_t *p;
-
-	if (desc->flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT))
-		return false;
-	p = memmap_translate_some(vq->map, gpa(desc->addr), desc->len, &got);
-	if (vq_unlikely(!p || got != desc->len))
-		return false;
-	chain->num_out = !in;
-	chain->num_in = in;
-	chain->out_bytes = in ? 0 : desc->len;
-	chain->in_bytes = in ? desc->len : 0;
-	chain->segs[0].base = p;
-	chain->segs[0].len = desc->len;
-	return true;
+	return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
 }
 
-int vq_dev_get(struct vq_dev *vq, struct vq_chain *chain)
+/* Any chain, from its first descriptor on; takes it when it is good. As vq_dev_get(). */
+static __attribute__((noinline)) int get_chain(struct vq_dev *vq, struct vq_chain *chain,
+					       struct vring_desc desc)
 {
-	struct vring_desc desc;
-	uint16_t head;
+	struct walk w = { .vq = vq, .chain = chain };
+	enum vq_broken why = walk_direct(&w, desc);
 
-	if (vq->last_avail == vq->avail_seen) {
-		int num = vq_dev_avail(vq);
-
-		if (num <= 0)
-			return num;
+	if (vq_unlikely(why)) {
+		vq_dev_break(vq, why);
+		return -EPROTO;
 	}
-	head = vq_load16(&vq->avail->ring[vq->last_avail & (vq->size - 1u)]);
+	chain->num_out = (uint16_t)w.out_segs;
+	chain->num_in = (uint16_t)(w.segs - w.out_segs);
+	chain->out_bytes = saturated(w.out_bytes);
+	chain->in_bytes = saturated(w.in_bytes);
+	vq->last_avail++;
+	return 1;
+}
+
+static inline int get_next(struct vq_dev *vq, struct vq_chain *chain)
+{
+	uint16_t head = vq_load16(&vq->avail->ring[vq->last_avail & (vq->size - 1u)]);
+	struct vring_desc desc;
+	uint32_t in;
+	uint8_t *p;
+
 	if (vq_unlikely(head >= vq->size)) {
 		vq_dev_break(vq, VQ_BROKEN_HEAD);
 		return -EPROTO;
 	}
 	chain->head = head;
 	desc = desc_snapshot(&vq->desc[head]);
-	if (!get_single(vq, chain, &desc)) {
-		enum vq_broken why = walk_chain(vq, chain, desc);
+	p = memmap_try(vq->map, gpa(desc.addr), desc.len);
+	if (!p || desc.len == 0 || (desc.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)))
+		return get_chain(vq, chain, desc);
 
-		if (vq_unlikely(why)) {
-			vq_dev_break(vq, why);
-			return -EPROTO;
-		}
-	}
+	/* One descriptor whose buffer lies in one region. */
+	in = (desc.flags & VRING_DESC_F_WRITE) / VRING_DESC_F_WRITE;
+	chain->num_out = (uint16_t)(1 - in);
+	chain->num_in = (uint16_t)in;
+	chain->out_bytes = in ? 0 : desc.len;
+	chain->in_bytes = in ? desc.len : 0;
+	chain->segs[0] = (struct vq_seg){ .base = p, .len = desc.len };
 	vq->last_avail++;
 	return 1;
+}
+
+/* The chains seen last time are used up. */
+static __attribute__((noinline)) int look_and_get(struct vq_dev *vq, struct vq_chain *chain)
+{
+	int num = vq_dev_avail(vq);
+
+	return num > 0 ? get_next(vq, chain) : num;
+}
+
+int vq_dev_get(struct vq_dev *vq, struct vq_chain *chain)
+{
+	if (vq->last_avail == vq->avail_seen)
+		return look_and_get(vq, chain);
+	return get_next(vq, chain);
 }
 
 void vq_dev_unget(struct vq_dev *vq, unsigned int n)

@@ -42,6 +42,21 @@ int memmap_add(struct memmap *map, struct gpa start, uint64_t size, void *host);
 /* Removes the region that is exactly [start, start + size). Returns 0 or -ENOENT. */
 int memmap_del(struct memmap *map, struct gpa start, uint64_t size);
 
+/*
+ * The host pointer of [addr, addr + len) when the region of the last translation holds all of it; else NULL, which
+ * says nothing about other regions. Inline and without a call, for the data path.
+ */
+static inline uint8_t *memmap_try(const struct memmap *map, struct gpa addr, uint32_t len)
+{
+	const struct memmap_region *r = &map->regions[map->last_hit];
+	uint64_t offset = addr.v - r->start; /* huge when addr lies before the region */
+
+	/* An empty slot has size 0, so the hint needs no check of its own. */
+	if (__builtin_expect(offset >= r->size || len > r->size - offset, 0))
+		return NULL;
+	return r->host + offset;
+}
+
 /* The search behind memmap_translate_some(); moves the hint. */
 void *memmap_translate_slow(struct memmap *map, struct gpa addr, uint64_t want, uint64_t *len);
 

@@ -84,19 +84,21 @@ struct vq_dev {
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
+	/* Read by every get and put, written only at the start: a store beside them would stall wider loads of them. */
 	uint16_t size;
+	uint16_t skew; /* last_avail - used idx at the start; see held() in vq_dev.c */
+	bool event_idx;
+	bool indirect;
+	bool running;
+	/* Positions. */
 	uint16_t last_avail;  /* next avail entry to take */
 	uint16_t avail_seen;  /* the driver's avail idx as last read */
 	uint16_t used_next;   /* where the next vq_dev_put() goes; published up to used_idx */
 	uint16_t used_idx;    /* published */
 	uint16_t used_called; /* used idx at the last decision to call */
-	uint16_t skew;	      /* last_avail - used idx at the start; see held() */
 	uint16_t kick_moved;  /* last_avail when avail_event was last moved along */
 	bool called_valid;    /* used_called means something: a decision was made since the start */
-	bool event_idx;
-	bool indirect;
-	bool running;
-	bool kick_off; /* between vq_dev_kick_disable() and _enable() */
+	bool kick_off;	      /* between vq_dev_kick_disable() and _enable() */
 	enum vq_broken broken;
 	struct vq_dev_conf conf; /* to look the ring up again when the map changes */
 };
