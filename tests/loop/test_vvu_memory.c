@@ -2,6 +2,7 @@
 /* The shared-memory window: both layouts, replacing, removing, revoking, and memory that is not
  * what it says. */
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -63,9 +64,9 @@ static void test_explicit(void **state)
 {
 	struct world *w = *state;
 	struct world_region r[] = {
-		{0, 4 * MIB, 0, make_memory(4 * MIB, 1)},
-		{4 * MIB, MIB, 3 * MIB + 0x5000, make_memory(8 * MIB, 2)},
-		{UINT64_C(4) << 30, 0x3000, 0x1000, make_memory(MIB, 3)},
+		{ 0, 4 * MIB, 0, make_memory(4 * MIB, 1) },
+		{ 4 * MIB, MIB, 3 * MIB + 0x5000, make_memory(8 * MIB, 2) },
+		{ UINT64_C(4) << 30, 0x3000, 0x1000, make_memory(MIB, 3) },
 	};
 	uint64_t offset[3];
 	struct vhost_user_msg msg;
@@ -97,9 +98,9 @@ static void test_explicit(void **state)
 static void test_replace(void **state)
 {
 	struct world *w = *state;
-	struct world_region a = {0, 4 * MIB, 0, make_memory(4 * MIB, 1)};
-	struct world_region b = {0, 4 * MIB, 0, make_memory(4 * MIB, 2)};
-	struct world_region c = {0, 4 * MIB, 0, make_memory(4 * MIB, 3)};
+	struct world_region a = { 0, 4 * MIB, 0, make_memory(4 * MIB, 1) };
+	struct world_region b = { 0, 4 * MIB, 0, make_memory(4 * MIB, 2) };
+	struct world_region c = { 0, 4 * MIB, 0, make_memory(4 * MIB, 3) };
 	unsigned int fds = fake_num_fds();
 	uint64_t old, new;
 
@@ -137,9 +138,9 @@ static void test_replace(void **state)
 static void test_named_again(void **state)
 {
 	struct world *w = *state;
-	struct world_region r[] = {{0, 4 * MIB, 0, make_memory(4 * MIB, 1)},
-				   {4 * MIB, MIB, 0, make_memory(MIB, 2)}};
-	struct world_region moved = {8 * MIB, 4 * MIB, 0, r[0].fd};
+	struct world_region r[] = { { 0, 4 * MIB, 0, make_memory(4 * MIB, 1) },
+				    { 4 * MIB, MIB, 0, make_memory(MIB, 2) } };
+	struct world_region moved = { 8 * MIB, 4 * MIB, 0, r[0].fd };
 	uint64_t place;
 	unsigned int fds;
 
@@ -164,7 +165,7 @@ static void test_named_again(void **state)
 	assert_int_equal(fake_num_slots(&w->f), 1 + 2);
 	/* A table that fails changes nothing. */
 	w->f.fail_slot_add = 1;
-	world_set_table(w, (struct world_region[]){r[1], moved}, 2);
+	world_set_table(w, (struct world_region[]){ r[1], moved }, 2);
 	world_proxy_expect(w, LINK_RESULT);
 	assert_int_equal(fake_num_slots(&w->f), 1 + 2);
 	world_set_table(w, r, 2);
@@ -182,7 +183,7 @@ static void test_named_again(void **state)
 static void test_answer_asked_for(void **state)
 {
 	struct world *w = *state;
-	struct world_region a = {0, MIB, 0, make_memory(MIB, 1)};
+	struct world_region a = { 0, MIB, 0, make_memory(MIB, 1) };
 	struct vhost_user_msg msg = msg_empty(VHOST_USER_SET_MEM_TABLE);
 
 	world_negotiate(w, VHOST_USER_PF_MASK(REPLY_ACK));
@@ -205,7 +206,7 @@ static void test_answer_asked_for(void **state)
 static void test_refused_by_driver(void **state)
 {
 	struct world *w = *state;
-	struct world_region a = {0, MIB, 0, make_memory(MIB, 1)};
+	struct world_region a = { 0, MIB, 0, make_memory(MIB, 1) };
 
 	world_set_table(w, &a, 1);
 	expect_table(w, &a, 1);
@@ -217,7 +218,7 @@ static void test_refused_by_driver(void **state)
 static void test_not_answered(void **state)
 {
 	struct world *w = *state;
-	struct world_region a = {0, MIB, 0, make_memory(MIB, 1)};
+	struct world_region a = { 0, MIB, 0, make_memory(MIB, 1) };
 
 	world_set_table(w, &a, 1);
 	expect_table(w, &a, 1);
@@ -231,17 +232,17 @@ static struct vhost_user_msg region_msg(uint32_t request, const struct world_reg
 	struct vhost_user_msg msg = msg_empty(request);
 
 	msg.hdr.size = sizeof(msg.payload.mem_reg);
-	msg.payload.mem_reg.region = (struct vhost_user_region){.guest_phys_addr = r->gpa,
-								.memory_size = r->bytes,
-								.userspace_addr = r->gpa,
-								.mmap_offset = r->offset};
+	msg.payload.mem_reg.region = (struct vhost_user_region){ .guest_phys_addr = r->gpa,
+								 .memory_size = r->bytes,
+								 .userspace_addr = r->gpa,
+								 .mmap_offset = r->offset };
 	return msg;
 }
 
 static void test_slots(void **state)
 {
 	struct world *w = *state;
-	struct world_region r = {0, 2 * MIB, 0, make_memory(2 * MIB, 9)};
+	struct world_region r = { 0, 2 * MIB, 0, make_memory(2 * MIB, 9) };
 	struct vhost_user_msg msg;
 	uint64_t offset[VHOST_USER_MEM_SLOTS_MAX];
 
@@ -281,7 +282,7 @@ static void test_slots(void **state)
 static void test_slots_unknown(void **state)
 {
 	struct world *w = *state;
-	struct world_region r = {0, 2 * MIB, 0, -1};
+	struct world_region r = { 0, 2 * MIB, 0, -1 };
 	struct vhost_user_msg msg = region_msg(VHOST_USER_REM_MEM_REG, &r);
 
 	world_negotiate(w, VHOST_USER_PF_MASK(CONFIGURE_MEM_SLOTS));
@@ -293,11 +294,11 @@ static void test_classic(void **state)
 {
 	struct world *w = *state;
 	struct world_region r[] = {
-		{0, 4 * MIB, 0, make_memory(4 * MIB, 1)},
-		{4 * MIB, MIB, 0x5000, make_memory(8 * MIB, 2)},
-		{UINT64_C(4) << 30, 0x3000, 0x1000, make_memory(MIB, 3)},
+		{ 0, 4 * MIB, 0, make_memory(4 * MIB, 1) },
+		{ 4 * MIB, MIB, 0x5000, make_memory(8 * MIB, 2) },
+		{ UINT64_C(4) << 30, 0x3000, 0x1000, make_memory(MIB, 3) },
 	};
-	struct world_region b = {0, 2 * MIB, 0x2000, make_memory(4 * MIB, 4)};
+	struct world_region b = { 0, 2 * MIB, 0x2000, make_memory(4 * MIB, 4) };
 	struct vhost_user_msg msg;
 
 	world_set_table(w, r, 3);
@@ -349,8 +350,8 @@ static void end_shows_zeros(struct world *w, struct world_region *r, unsigned in
 static void test_end_explicit(void **state)
 {
 	struct world *w = *state;
-	struct world_region r[] = {{0, 4 * MIB, 0x3000, make_memory(8 * MIB, 1)},
-				   {4 * MIB, MIB, 0, make_memory(4 * MIB, 2)}};
+	struct world_region r[] = { { 0, 4 * MIB, 0x3000, make_memory(8 * MIB, 1) },
+				    { 4 * MIB, MIB, 0, make_memory(4 * MIB, 2) } };
 
 	end_shows_zeros(w, r, 2, 0x3000);
 	assert_int_equal(fake_num_slots(&w->f), 1 + 2);
@@ -363,7 +364,7 @@ static void test_end_explicit(void **state)
 static void test_end_classic(void **state)
 {
 	struct world *w = *state;
-	struct world_region r = {0, 4 * MIB, 0x3000, make_memory(8 * MIB, 1)};
+	struct world_region r = { 0, 4 * MIB, 0x3000, make_memory(8 * MIB, 1) };
 
 	end_shows_zeros(w, &r, 1, 0x3000);
 	/* Or it says nothing: then for one second. */
@@ -377,7 +378,7 @@ static void test_end_classic(void **state)
 static void test_reset(void **state)
 {
 	struct world *w = *state;
-	struct world_region r = {0, 4 * MIB, 0, make_memory(4 * MIB, 1)};
+	struct world_region r = { 0, 4 * MIB, 0, make_memory(4 * MIB, 1) };
 
 	world_set_table(w, &r, 1);
 	gd_virtio_reset(&w->drv.dev);
@@ -389,7 +390,7 @@ static void test_reset(void **state)
 static void test_move_window(void **state)
 {
 	struct world *w = *state;
-	struct world_region r = {0, 4 * MIB, 0, make_memory(4 * MIB, 1)};
+	struct world_region r = { 0, 4 * MIB, 0, make_memory(4 * MIB, 1) };
 
 	world_set_table(w, &r, 1);
 	assert_int_equal(seen(w, 0), memory_word(0, 1));
@@ -412,7 +413,7 @@ static void test_move_window(void **state)
 static void test_truncated(void **state)
 {
 	struct world *w = *state;
-	struct world_region r = {0, 4 * MIB, 0, make_memory(4 * MIB, 1)};
+	struct world_region r = { 0, 4 * MIB, 0, make_memory(4 * MIB, 1) };
 	bool repaired;
 
 	world_set_table(w, &r, 1);
@@ -451,15 +452,15 @@ static void test_bad_tables(void **state)
 {
 	struct world *w = *state;
 	const struct world_region bad[] = {
-		{0, 4 * MIB, 4096, make_memory(4 * MIB, 1)},	   /* beyond the end */
-		{0, 4 * MIB, 1, make_memory(8 * MIB, 1)},	   /* not aligned */
-		{0, 4096, UINT64_MAX - 4095, make_memory(MIB, 1)}, /* wraps */
-		{UINT64_MAX - 4095, 2 * MIB, 0, make_memory(4 * MIB, 1)},
-		{0, 0, 0, make_memory(4 * MIB, 1)},
-		{100, 4 * MIB, 0, make_memory(8 * MIB, 1)},
-		{0, 4096, 0, ordinary_file()},
-		{0, 4096, 0, read_only_memory()},
-		{0, 4096, 0, eventfd(0, 0)},
+		{ 0, 4 * MIB, 4096, make_memory(4 * MIB, 1) },	     /* beyond the end */
+		{ 0, 4 * MIB, 1, make_memory(8 * MIB, 1) },	     /* not aligned */
+		{ 0, 4096, UINT64_MAX - 4095, make_memory(MIB, 1) }, /* wraps */
+		{ UINT64_MAX - 4095, 2 * MIB, 0, make_memory(4 * MIB, 1) },
+		{ 0, 0, 0, make_memory(4 * MIB, 1) },
+		{ 100, 4 * MIB, 0, make_memory(8 * MIB, 1) },
+		{ 0, 4096, 0, ordinary_file() },
+		{ 0, 4096, 0, read_only_memory() },
+		{ 0, 4096, 0, eventfd(0, 0) },
 	};
 	unsigned int fds = fake_num_fds();
 	uint32_t session = 1;
@@ -485,7 +486,7 @@ static void test_bad_tables(void **state)
 static void test_too_large(void **state)
 {
 	struct world *w = *state;
-	struct world_region r = {0, WORLD_SHM + 4096, 0, memfd_create("sparse", 0)};
+	struct world_region r = { 0, WORLD_SHM + 4096, 0, memfd_create("sparse", 0) };
 
 	assert_int_equal(ftruncate(r.fd, WORLD_SHM + 4096), 0);
 	world_set_table(w, &r, 1);
@@ -496,8 +497,8 @@ static void test_too_large(void **state)
 static void test_overlap(void **state)
 {
 	struct world *w = *state;
-	struct world_region r[] = {{0, 4 * MIB, 0, make_memory(4 * MIB, 1)},
-				   {2 * MIB, 4 * MIB, 0, make_memory(4 * MIB, 2)}};
+	struct world_region r[] = { { 0, 4 * MIB, 0, make_memory(4 * MIB, 1) },
+				    { 2 * MIB, 4 * MIB, 0, make_memory(4 * MIB, 2) } };
 
 	world_set_table(w, r, 2);
 	world_expect_end(w, true, "SET_MEM_TABLE");
@@ -509,9 +510,9 @@ static void test_overlap(void **state)
 static void test_no_slot(void **state)
 {
 	struct world *w = *state;
-	struct world_region a = {0, 4 * MIB, 0, make_memory(4 * MIB, 1)};
-	struct world_region b[] = {{0, 4 * MIB, 0, make_memory(4 * MIB, 2)},
-				   {8 * MIB, 4 * MIB, 0, make_memory(4 * MIB, 3)}};
+	struct world_region a = { 0, 4 * MIB, 0, make_memory(4 * MIB, 1) };
+	struct world_region b[] = { { 0, 4 * MIB, 0, make_memory(4 * MIB, 2) },
+				    { 8 * MIB, 4 * MIB, 0, make_memory(4 * MIB, 3) } };
 	unsigned int fds;
 
 	world_set_table(w, &a, 1);
@@ -533,11 +534,70 @@ static void test_no_slot(void **state)
 	close_regions(b, 2);
 }
 
+/* A hugetlb file of bytes with a word in each page of 4 KiB; -1: this host has no huge pages to spare. */
+static int make_huge_memory(uint64_t bytes, uint64_t tag)
+{
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	uint64_t *words;
+
+	if (fd < 0)
+		return -1;
+	if (ftruncate(fd, (off_t)bytes) || fallocate(fd, 0, 0, (off_t)bytes)) {
+		close(fd);
+		return -1;
+	}
+	words = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(words != MAP_FAILED);
+	for (uint64_t i = 0; i < bytes / 8; i += 512)
+		words[i] = memory_word(i * 8, tag);
+	munmap(words, bytes);
+	return fd;
+}
+
+/* Huge pages: mapped whole, shown as far as the region goes. The second region begins inside a page. */
+static void huge_pages(struct world *w)
+{
+	struct world_region r[] = { { 0, 4 * MIB, 0, make_huge_memory(4 * MIB, 1) },
+				    { 4 * MIB, MIB, 2 * MIB + 0x3000,
+				      make_huge_memory(4 * MIB, 2) } };
+	uint64_t at[2] = { 0, 4 * MIB + 2 * MIB + 0x3000 };
+	struct vhost_user_msg msg;
+
+	if (r[0].fd < 0 || r[1].fd < 0) {
+		close_regions(r, 2);
+		print_message("skipped: no free huge pages of 2 MiB (vm.nr_hugepages)\n");
+		skip();
+	}
+	world_set_table(w, r, 2);
+	msg = expect_table(w, r, 2);
+	for (unsigned int i = 0; i < 2; i++) {
+		if (w->drv.explicit_offsets)
+			at[i] = msg.payload.mem.regions[i].mmap_offset;
+		assert_int_equal(seen(w, at[i]), memory_word(r[i].offset, i + 1));
+		assert_int_equal(seen(w, at[i] + r[i].bytes - 4096),
+				 memory_word(r[i].offset + r[i].bytes - 4096, i + 1));
+	}
+	assert_false(shown(w, at[1] - 8));
+	assert_false(shown(w, at[1] + MIB));
+	fake_proxy_text(&w->proxy, LINK_SESSION_DOWN, 1, "front-end: closed");
+	fake_step(&w->f);
+	assert_int_equal(seen(w, at[0] + 3 * MIB), 0);
+	assert_int_equal(seen(w, at[1]), 0);
+	gd_vvu_set_up(&w->drv, true);
+	assert_int_equal(fake_num_slots(&w->f), 1);
+	close_regions(r, 2);
+}
+
+static void test_huge_pages(void **state)
+{
+	huge_pages(*state);
+}
+
 /* One port after another, the whole life: nothing adds up. */
 static void test_no_leak(void **state)
 {
 	struct world *w = *state;
-	struct world_region r = {0, 4 * MIB, 0, make_memory(4 * MIB, 1)};
+	struct world_region r = { 0, 4 * MIB, 0, make_memory(4 * MIB, 1) };
 	unsigned int fds = fake_num_fds();
 
 	for (uint32_t session = 1; session < 50; session++) {
@@ -584,6 +644,8 @@ int main(void)
 		EXPLICIT(test_overlap),
 		EXPLICIT(test_no_slot),
 		EXPLICIT(test_no_leak),
+		EXPLICIT(test_huge_pages),
+		CLASSIC(test_huge_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
