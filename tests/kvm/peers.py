@@ -227,6 +227,10 @@ class Peer:
         self.link.session += 1
         self.link.send(Kind.SESSION_UP)
 
+    def do_session_number(self):
+        """Tells the guest the number of its session, which it cannot know."""
+        self.link.request(Request.SET_VRING_BASE, struct.pack("<II", 0, self.link.session))
+
     def do_await_down(self):
         """The guest ended the session by clearing BACKEND_UP or by a reset."""
         self.link.await_backend_down()

@@ -3,6 +3,7 @@
  * A session from the guest's side: the front-end's memory in windows, doorbells, kicks that wake
  * the CPU, tables that change, and the end. The command line says which part.
  */
+#include "io.h"
 #include "vvu.h"
 
 #define REGION_PAGE 4096
@@ -265,7 +266,7 @@ static void truncated(void)
  * it. */
 static void broken_ring(void)
 {
-	static const uint16_t jumps[] = { 1000, 0x8000, 0xffff };
+	static const uint16_t jumps[] = { 1000, 0x8000, 0xff00 };
 
 	for (unsigned int i = 0; i < ARRAY_LEN(jumps); i++) {
 		struct vq_drv *vq = i & 1 ? &vvu.rxq.vq : &vvu.txq.vq;
@@ -294,6 +295,37 @@ static void broken_ring(void)
 	}
 }
 
+/* The guest restarts in the middle of a session, three times in different ways; the peer knows how often. */
+static void restart(void)
+{
+	struct vhost_user_msg msg;
+	unsigned int session;
+
+	rt_printf("PEER session-number\n");
+	if (!vvu_next(&msg) || !CHECK(msg.hdr.request == VHOST_USER_SET_VRING_BASE))
+		return;
+	session = msg.payload.state.num;
+	if (!vvu_expect_done() || !get_table(2) || !map_table())
+		return;
+	finish_table();
+	CHECK(*windows[1] == pattern(1, 0));
+	peer_do("kick-new 0");
+	peer_do("call-new 0");
+	if (session < 3)
+		rt_printf("PEER await-down\n");
+	if (session == 1)
+		rt_reboot();
+	if (session == 2)
+		io_out8(0xcf9, 0x06);
+	CHECKF(session == 3, "%u", session);
+	gd_vvu_call(&vvu, 0);
+	peer_do("expect-call 0 1");
+	rt_irq_window();
+	rt_irq_take(WORK_IRQ);
+	rt_printf("PEER kick-only 0\n");
+	CHECK(wait_irq(WORK_IRQ));
+}
+
 int rt_main(const char *cmdline)
 {
 	static const struct {
@@ -310,6 +342,7 @@ int rt_main(const char *cmdline)
 		{ "proxy-gone", proxy_gone },
 		{ "truncated", truncated },
 		{ "broken-ring", broken_ring },
+		{ "restart", restart },
 	};
 
 	if (!vvu_open() || !session_up())
