@@ -94,7 +94,7 @@ static unsigned int read_bar(struct gd_pci_dev *dev, unsigned int index)
 
 static int read_vendor_cap(struct gd_pci_dev *dev, unsigned int reg, uint32_t head)
 {
-	struct gd_virtio_cap cap = {.cfg_type = (uint8_t)(head >> 24), .reg = (uint8_t)reg};
+	struct gd_virtio_cap cap = { .cfg_type = (uint8_t)(head >> 24), .reg = (uint8_t)reg };
 	unsigned int len = head >> 16 & 0xff;
 	uint32_t v;
 
@@ -161,7 +161,7 @@ int gd_pci_open(struct gd_pci_dev *dev, const struct gd_platform *p, unsigned in
 	const uint32_t decode = PCI_COMMAND_MEMORY_MASK | PCI_COMMAND_MASTER_MASK;
 	uint32_t v;
 
-	*dev = (struct gd_pci_dev){.p = p, .bdf = bdf};
+	*dev = (struct gd_pci_dev){ .p = p, .bdf = bdf };
 	v = cfg_read(dev, PCI_VENDOR_ID, 4);
 	dev->vendor = (uint16_t)v;
 	dev->device = (uint16_t)(v >> 16);

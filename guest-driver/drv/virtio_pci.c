@@ -7,9 +7,9 @@
 /* Common configuration, by field name. Fields are read and written with their own width (virtio 1.2
  * §4.1.3.1). */
 #define FIELD_WIDTH(f) ((unsigned int)sizeof(((struct virtio_pci_common_cfg *)0)->f))
-#define COMMON_READ(d, f) \
+#define COMMON_READ(d, f)                                                                          \
 	drv_read((d)->p, (d)->common, offsetof(struct virtio_pci_common_cfg, f), FIELD_WIDTH(f))
-#define COMMON_WRITE(d, f, v) \
+#define COMMON_WRITE(d, f, v)                                                                      \
 	drv_write((d)->p, (d)->common, offsetof(struct virtio_pci_common_cfg, f), FIELD_WIDTH(f), v)
 
 #define RESET_LOOKS 100000
@@ -39,7 +39,7 @@ int gd_virtio_open(struct gd_virtio *dev, const struct gd_platform *p, unsigned 
 	const struct gd_virtio_cap *notify;
 	int err;
 
-	*dev = (struct gd_virtio){.p = p};
+	*dev = (struct gd_virtio){ .p = p };
 	err = gd_pci_open(&dev->pci, p, bdf);
 	if (err)
 		return err;

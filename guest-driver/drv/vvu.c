@@ -182,7 +182,7 @@ bool gd_vvu_arm(struct gd_vvu *v)
 /* A message as the device wrote it: header, then exactly the payload that the header announces. */
 static int copy_message(struct vhost_user_msg *msg, const uint8_t *from, uint32_t written)
 {
-	*msg = (struct vhost_user_msg){0};
+	*msg = (struct vhost_user_msg){ 0 };
 	if (written < sizeof(msg->hdr))
 		return -EPROTO;
 	__builtin_memcpy(&msg->hdr, from, sizeof(msg->hdr));

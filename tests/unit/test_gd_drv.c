@@ -80,7 +80,7 @@ static uint32_t pci_read(void *ctx, unsigned int bdf, unsigned int reg, unsigned
 
 static void pci_write(void *ctx, unsigned int bdf, unsigned int reg, unsigned int width, uint32_t v)
 {
-	static const unsigned int bar_of[] = {0, 1, 2, 2};
+	static const unsigned int bar_of[] = { 0, 1, 2, 2 };
 	struct fake *f = ctx;
 
 	f->accesses++;
@@ -184,7 +184,7 @@ static struct gpa to_gpa(void *ctx, const void *ptr)
 
 static struct gd_msi msi(void *ctx, unsigned int irq)
 {
-	return (struct gd_msi){.addr = 0xfee00000, .data = 0x30 + irq};
+	return (struct gd_msi){ .addr = 0xfee00000, .data = 0x30 + irq };
 }
 
 static void quiet_log(void *ctx, enum gd_log_level level, const char *fmt, va_list ap)
@@ -207,33 +207,34 @@ static void add_cap(struct fake *f, uint8_t reg, uint8_t next, const struct virt
 
 static void set_caps(struct fake *f)
 {
-	const struct virtio_pci_cap common = {
-		.cap_len = 16, .cfg_type = VIRTIO_PCI_CAP_COMMON_CFG, .length = 56};
-	const struct virtio_pci_cap notify = {.cap_len = 20,
-					      .cfg_type = VIRTIO_PCI_CAP_NOTIFY_CFG,
-					      .offset = OFF_NOTIFY,
-					      .length = 8};
-	const struct virtio_pci_cap device = {.cap_len = 16,
-					      .cfg_type = VIRTIO_PCI_CAP_DEVICE_CFG,
-					      .offset = OFF_DEVICE,
-					      .length = sizeof(struct vvu_config)};
-	const struct virtio_pci_cap bells = {.cap_len = 20,
-					     .cfg_type = VIRTIO_PCI_CAP_DOORBELL_CFG,
-					     .offset = OFF_BELLS,
-					     .length = 0x1000};
-	const struct virtio_pci_cap kicks = {.cap_len = 16,
-					     .cfg_type = VIRTIO_PCI_CAP_NOTIFICATION_CFG,
-					     .offset = OFF_KICKS,
-					     .length = 4};
-	const struct virtio_pci_cap shm = {.cap_len = 24,
-					   .cfg_type = VIRTIO_PCI_CAP_SHARED_MEMORY_CFG,
-					   .bar = VVU_BAR_SHMEM,
-					   .id = VVU_SHMID_MEMORY,
-					   .length = (uint32_t)BAR2_BYTES};
-	const struct pci_msix_cap msix = {.cap_id = PCI_CAP_ID_MSIX,
-					  .control = VECTORS - 1,
-					  .table = VVU_BAR_MSIX,
-					  .pba = 0x800 | VVU_BAR_MSIX};
+	const struct virtio_pci_cap common = { .cap_len = 16,
+					       .cfg_type = VIRTIO_PCI_CAP_COMMON_CFG,
+					       .length = 56 };
+	const struct virtio_pci_cap notify = { .cap_len = 20,
+					       .cfg_type = VIRTIO_PCI_CAP_NOTIFY_CFG,
+					       .offset = OFF_NOTIFY,
+					       .length = 8 };
+	const struct virtio_pci_cap device = { .cap_len = 16,
+					       .cfg_type = VIRTIO_PCI_CAP_DEVICE_CFG,
+					       .offset = OFF_DEVICE,
+					       .length = sizeof(struct vvu_config) };
+	const struct virtio_pci_cap bells = { .cap_len = 20,
+					      .cfg_type = VIRTIO_PCI_CAP_DOORBELL_CFG,
+					      .offset = OFF_BELLS,
+					      .length = 0x1000 };
+	const struct virtio_pci_cap kicks = { .cap_len = 16,
+					      .cfg_type = VIRTIO_PCI_CAP_NOTIFICATION_CFG,
+					      .offset = OFF_KICKS,
+					      .length = 4 };
+	const struct virtio_pci_cap shm = { .cap_len = 24,
+					    .cfg_type = VIRTIO_PCI_CAP_SHARED_MEMORY_CFG,
+					    .bar = VVU_BAR_SHMEM,
+					    .id = VVU_SHMID_MEMORY,
+					    .length = (uint32_t)BAR2_BYTES };
+	const struct pci_msix_cap msix = { .cap_id = PCI_CAP_ID_MSIX,
+					   .control = VECTORS - 1,
+					   .table = VVU_BAR_MSIX,
+					   .pba = 0x800 | VVU_BAR_MSIX };
 
 	memset(f->cfg + 0x40, 0, sizeof(f->cfg) - 0x40);
 	f->cfg[PCI_CAPABILITY_LIST] = CAP_COMMON;
@@ -250,16 +251,16 @@ static int set_up(void **state)
 {
 	struct fake *f = calloc(1, sizeof(*f));
 
-	f->p = (struct gd_platform){.pci_read = pci_read,
-				    .pci_write = pci_write,
-				    .map_mmio = map_mmio,
-				    .mmio_read = mmio_read,
-				    .mmio_write = mmio_write,
-				    .alloc = alloc,
-				    .to_gpa = to_gpa,
-				    .msi = msi,
-				    .log = quiet_log,
-				    .ctx = f};
+	f->p = (struct gd_platform){ .pci_read = pci_read,
+				     .pci_write = pci_write,
+				     .map_mmio = map_mmio,
+				     .mmio_read = mmio_read,
+				     .mmio_write = mmio_write,
+				     .alloc = alloc,
+				     .to_gpa = to_gpa,
+				     .msi = msi,
+				     .log = quiet_log,
+				     .ctx = f };
 	put16(f->cfg + PCI_VENDOR_ID, PCI_VENDOR_VIRTIO);
 	put16(f->cfg + PCI_DEVICE_ID, PCI_DEVICE_VIRTIO_MODERN + VIRTIO_ID_VHOST_USER);
 	put16(f->cfg + PCI_STATUS, PCI_STATUS_CAP_LIST_MASK);
@@ -296,7 +297,9 @@ static int tear_down(void **state)
 
 static int open_it(struct fake *f)
 {
-	const struct gd_vvu_conf conf = {.bdf = 8, .config_irq = 1, .work_irq = 2, .num_kicks = 4};
+	const struct gd_vvu_conf conf = {
+		.bdf = 8, .config_irq = 1, .work_irq = 2, .num_kicks = 4
+	};
 
 	return gd_vvu_open(&f->v, &f->p, &conf);
 }
@@ -400,22 +403,22 @@ static void ranges(void **state)
 		uint8_t cap;
 		uint32_t bar, offset, length;
 	} bad[] = {
-		{CAP_COMMON, 0, BAR0_BYTES - 55, 56},
-		{CAP_COMMON, 0, 0, 55},
-		{CAP_COMMON, 0, 0xfffffff0, 0x20},
-		{CAP_COMMON, 3, 0, 56},
-		{CAP_COMMON, 6, 0, 56},
-		{CAP_COMMON, 255, 0, 56},
-		{CAP_NOTIFY, 0, BAR0_BYTES, 8},
-		{CAP_NOTIFY, 0, 0, 0},
-		{CAP_BELLS, 0, OFF_BELLS, 2049},
-		{CAP_BELLS, 0, BAR0_BYTES - 4, 0x1000},
-		{CAP_KICKS, 0, OFF_KICKS, 3},
-		{CAP_KICKS, 4, 0, 4},
-		{CAP_SHM, 2, 0, 0},
-		{CAP_SHM, 2, 1, (uint32_t)BAR2_BYTES},
-		{CAP_SHM, 3, 0, 4096},
-		{CAP_DEVICE, 0, OFF_DEVICE, 4},
+		{ CAP_COMMON, 0, BAR0_BYTES - 55, 56 },
+		{ CAP_COMMON, 0, 0, 55 },
+		{ CAP_COMMON, 0, 0xfffffff0, 0x20 },
+		{ CAP_COMMON, 3, 0, 56 },
+		{ CAP_COMMON, 6, 0, 56 },
+		{ CAP_COMMON, 255, 0, 56 },
+		{ CAP_NOTIFY, 0, BAR0_BYTES, 8 },
+		{ CAP_NOTIFY, 0, 0, 0 },
+		{ CAP_BELLS, 0, OFF_BELLS, 2049 },
+		{ CAP_BELLS, 0, BAR0_BYTES - 4, 0x1000 },
+		{ CAP_KICKS, 0, OFF_KICKS, 3 },
+		{ CAP_KICKS, 4, 0, 4 },
+		{ CAP_SHM, 2, 0, 0 },
+		{ CAP_SHM, 2, 1, (uint32_t)BAR2_BYTES },
+		{ CAP_SHM, 3, 0, 4096 },
+		{ CAP_DEVICE, 0, OFF_DEVICE, 4 },
 	};
 	struct fake *f = *state;
 
@@ -482,7 +485,8 @@ static void queues(void **state)
 	static const struct {
 		uint16_t size;
 		int err;
-	} sizes[] = {{0, -ENODEV}, {3, -EIO}, {0xffff, -EIO}, {1, 0}, {2, 0}, {8, 0}, {32768, 0}};
+	} sizes[] = { { 0, -ENODEV }, { 3, -EIO }, { 0xffff, -EIO }, { 1, 0 },
+		      { 2, 0 },	      { 8, 0 },	   { 32768, 0 } };
 	struct fake *f = *state;
 
 	for (unsigned int i = 0; i < ARRAY_LEN(sizes); i++) {
@@ -501,7 +505,7 @@ static void queues(void **state)
 
 static void config(void **state)
 {
-	static const uint32_t bad[] = {0, VVU_MAX_VHOST_QUEUES + 1, 0xffffffff};
+	static const uint32_t bad[] = { 0, VVU_MAX_VHOST_QUEUES + 1, 0xffffffff };
 	uint8_t *max = ((struct fake *)*state)->regs + OFF_DEVICE +
 		       offsetof(struct vvu_config, max_vhost_queues);
 	struct fake *f = *state;
@@ -554,14 +558,15 @@ static void device_writes(struct fake *f, uint32_t id, const void *data, uint32_
 
 	if (data)
 		memcpy((void *)(uintptr_t)f->v.rxq.vq.desc[id].addr, data, written);
-	used->ring[at % f->v.rxq.vq.size] = (struct vring_used_elem){id, written};
+	used->ring[at % f->v.rxq.vq.size] = (struct vring_used_elem){ id, written };
 	__atomic_store_n(&used->idx, (uint16_t)(at + 1), __ATOMIC_RELEASE);
 }
 
 static void receives(void **state)
 {
-	const struct vhost_user_msg sent = {.hdr = {VHOST_USER_SET_FEATURES, VHOST_USER_VERSION, 8},
-					    .payload.u64 = 0x123456789};
+	const struct vhost_user_msg sent = { .hdr = { VHOST_USER_SET_FEATURES, VHOST_USER_VERSION,
+						      8 },
+					     .payload.u64 = 0x123456789 };
 	struct fake *f = *state;
 	struct vhost_user_msg msg;
 
@@ -585,25 +590,25 @@ static void receives_nonsense(void **state)
 		uint32_t size; /* that the header says */
 		uint32_t written;
 	} bad[] = {
-		{0, 0},
-		{0, 11},
-		{8, 12},
-		{8, 19},
-		{8, 21},
-		{0, 13},
-		{VHOST_USER_PAYLOAD_MAX + 1, 12 + VHOST_USER_PAYLOAD_MAX + 1},
-		{0xfffffff4, 0},
-		{0xffffffff, 12},
-		{500, 512},
-		{0xffffffff, 11},
+		{ 0, 0 },
+		{ 0, 11 },
+		{ 8, 12 },
+		{ 8, 19 },
+		{ 8, 21 },
+		{ 0, 13 },
+		{ VHOST_USER_PAYLOAD_MAX + 1, 12 + VHOST_USER_PAYLOAD_MAX + 1 },
+		{ 0xfffffff4, 0 },
+		{ 0xffffffff, 12 },
+		{ 500, 512 },
+		{ 0xffffffff, 11 },
 	};
-	uint8_t raw[VVU_MSG_MAX] = {0};
+	uint8_t raw[VVU_MSG_MAX] = { 0 };
 	struct fake *f = *state;
 	struct vhost_user_msg msg;
 
 	for (unsigned int i = 0; i < ARRAY_LEN(bad); i++) {
-		struct vhost_user_header hdr = {VHOST_USER_SET_FEATURES, VHOST_USER_VERSION,
-						bad[i].size};
+		struct vhost_user_header hdr = { VHOST_USER_SET_FEATURES, VHOST_USER_VERSION,
+						 bad[i].size };
 
 		assert_int_equal(open_it(f), 0);
 		memcpy(raw, &hdr, sizeof(hdr));
@@ -620,7 +625,7 @@ static void receives_nonsense(void **state)
 
 static void sends(void **state)
 {
-	struct vhost_user_msg msg = {.hdr = {VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, 8}};
+	struct vhost_user_msg msg = { .hdr = { VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, 8 } };
 	struct fake *f = *state;
 	struct vq_drv *tx = &f->v.txq.vq;
 
@@ -628,7 +633,7 @@ static void sends(void **state)
 	for (unsigned int i = 0; i < tx->size; i++)
 		assert_int_equal(gd_vvu_send(&f->v, &msg), 0);
 	assert_int_equal(gd_vvu_send(&f->v, &msg), -EAGAIN);
-	tx->used->ring[0] = (struct vring_used_elem){3, 0};
+	tx->used->ring[0] = (struct vring_used_elem){ 3, 0 };
 	__atomic_store_n(&tx->used->idx, 1, __ATOMIC_RELEASE);
 	assert_int_equal(gd_vvu_send(&f->v, &msg), 0);
 	assert_int_equal(gd_vvu_send(&f->v, &msg), -EAGAIN);
@@ -637,7 +642,7 @@ static void sends(void **state)
 	msg.hdr.size = 0xfffffff8;
 	assert_int_equal(gd_vvu_send(&f->v, &msg), -EINVAL);
 	msg.hdr.size = 8;
-	tx->used->ring[1] = (struct vring_used_elem){1000, 0};
+	tx->used->ring[1] = (struct vring_used_elem){ 1000, 0 };
 	__atomic_store_n(&tx->used->idx, 2, __ATOMIC_RELEASE);
 	assert_int_equal(gd_vvu_send(&f->v, &msg), -EPROTO);
 }

@@ -46,13 +46,13 @@ static void disturb(void)
 }
 
 /* The compiler knows nothing of what is in the register between load and store. */
-#define CHECK_KEPT(name, bytes, load, store)                                \
-	do {                                                                \
-		memset(got, 0, sizeof(got));                                \
-		__asm__ volatile(load : : "m"(want) : "memory");            \
-		disturb();                                                  \
-		__asm__ volatile(store : "=m"(got) : : "memory");           \
-		CHECKF(memcmp(got, want, bytes) == 0, "%s was lost", name); \
+#define CHECK_KEPT(name, bytes, load, store)                                                       \
+	do {                                                                                       \
+		memset(got, 0, sizeof(got));                                                       \
+		__asm__ volatile(load : : "m"(want) : "memory");                                   \
+		disturb();                                                                         \
+		__asm__ volatile(store : "=m"(got) : : "memory");                                  \
+		CHECKF(memcmp(got, want, bytes) == 0, "%s was lost", name);                        \
 	} while (0)
 
 static void try_avx(void *arg)

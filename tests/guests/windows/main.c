@@ -47,7 +47,7 @@ static void check_ends(uint8_t *w, uint64_t size)
 
 static void large(void)
 {
-	static const uint64_t sizes[] = {1, 4096, PAGE_2M + 1, GIB, 3 * GIB + 12345, 300 * GIB};
+	static const uint64_t sizes[] = { 1, 4096, PAGE_2M + 1, GIB, 3 * GIB + 12345, 300 * GIB };
 	uint8_t *w;
 
 	for (unsigned int i = 0; i < ARRAY_LEN(sizes); i++) {
