@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * What the device side of a split ring costs, in TSC cycles per chain, without the cost of moving cache lines between
- * processors: driver and device are one thread, so the figures are the instructions' own. Bursts of 32 chains, get and put
- * each, one publish and one decision to call per burst. Each figure is the minimum and median of many samples.
+ * What the device side of a split ring costs, in TSC cycles per chain, without the cost of moving cache lines
+ * between processors: driver and device are one thread, so the figures are the instructions' own. Bursts of 32
+ * chains, get and put each, one publish and one decision to call per burst. Each figure is the minimum and
+ * median of many samples.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,6 +8,7 @@ tidy: clang-tidy with the checks of .clang-tidy, on each source of compile_comma
 Unit tests and fuzzers are left out: they hold their sources' mistakes up to more than a linter.
 """
 import concurrent.futures
+import hashlib
 import json
 import os
 import re
@@ -29,10 +30,20 @@ def commands(build):
     seen = {}
     for entry in entries:
         path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), tree.ROOT)
-        if path.endswith(".c") and not path.startswith(("tests/", "..")) and path not in seen:
+        wanted = path.endswith(".c") and not path.startswith(("tests/", ".."))
+        if wanted and path not in seen and os.path.exists(os.path.join(tree.ROOT, path)):
             words = [w for w in entry["command"].split() if not DROP.fullmatch(w)]
             seen[path] = dict(entry, command=" ".join(words))
     return seen
+
+
+def fingerprints(entries):
+    """What each source's result depends on: itself, its command, every header, the configuration."""
+    common = hashlib.sha256()
+    for path in [".clang-tidy", *tree.files(".h")]:
+        common.update(tree.read(path).encode())
+    return {path: hashlib.sha256(common.digest() + entry["command"].encode() + tree.read(path).encode()).hexdigest()
+            for path, entry in entries.items()}
 
 
 def run_tidy(tool, folder, path):
@@ -49,15 +60,28 @@ def tidy(build, only):
     if not tool:
         tree.skip("clang-tidy is not installed")
     entries = commands(build)
-    paths = [p for p in sorted(entries) if not only or p in only]
+    prints = fingerprints(entries)
+    # Sources that passed and have not changed since are not looked at again: a run over all takes minutes.
+    memory = os.path.join(build, "clang-tidy.passed")
+    passed = set()
+    if os.path.exists(memory):
+        with open(memory, encoding="utf-8") as f:
+            passed = set(f.read().split())
+    wanted = [p for p in sorted(entries) if not only or p in only]
+    paths = [p for p in wanted if prints[p] not in passed]
     problems = []
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "compile_commands.json"), "w", encoding="utf-8") as f:
             json.dump(list(entries.values()), f)
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for found in pool.map(lambda p: run_tidy(tool, folder, p), paths):
+            for path, found in zip(paths, pool.map(lambda p: run_tidy(tool, folder, p), paths)):
+                if not found:
+                    passed.add(prints[path])
                 problems += [re.sub(r"^\S*\.\./", "", line.replace(tree.ROOT + "/", "")) for line in found]
-    tree.finish(sorted(set(problems)), len(paths))
+    with open(memory, "w", encoding="utf-8") as f:
+        f.write("\n".join(sorted(passed & set(prints.values()))))
+    print(f"{len(wanted) - len(paths)} unchanged since they passed")
+    tree.finish(sorted(set(problems)), len(wanted))
 
 
 # cppcheck's findings that are not wanted, each with its reason.
