@@ -21,8 +21,8 @@
 #define LINKS_NEW_MAX	 64
 #define PACKETS_PER_TURN 16 /* then other sockets have their turn */
 
-static const struct timeval hello_time = {.tv_sec = 5};
-static const struct timeval session_down_time = {.tv_sec = 1};
+static const struct timeval hello_time = { .tv_sec = 5 };
+static const struct timeval session_down_time = { .tv_sec = 1 };
 
 static const char *const state_names[] = {
 	[LINK_NEW] = "new",
@@ -159,7 +159,7 @@ bool link_transmit(struct link *l, const struct link_packet *pkt, uint32_t body_
 
 bool link_notice(struct link *l, enum link_kind kind, uint32_t session)
 {
-	struct link_packet pkt = {.hdr = {.kind = (le16)kind, .session = session}};
+	struct link_packet pkt = { .hdr = { .kind = (le16)kind, .session = session } };
 
 	return link_transmit(l, &pkt, 0, NULL, 0);
 }
@@ -433,7 +433,7 @@ bool link_new(struct proxy *p, int fd, unsigned int uid, int pid)
 		return false;
 	}
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest));
-	*l = (struct link){.proxy = p, .state = LINK_NEW, .sock = fd, .uid = uid, .pid = pid};
+	*l = (struct link){ .proxy = p, .state = LINK_NEW, .sock = fd, .uid = uid, .pid = pid };
 	watch_init(&l->watch, p->base, fd, on_link_event, l);
 	evtimer_assign(&l->timer, p->base, on_link_timer, l);
 	event_add(&l->timer, &hello_time);

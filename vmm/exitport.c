@@ -48,20 +48,20 @@ static void exitport_reset(void *dev)
 	e->stats_gpa = 0;
 }
 
-static const struct bus_ops exit_ops = {.write = exit_write};
-static const struct bus_ops reset_ops = {.read = reset_read, .write = reset_write};
-static const struct bus_ops stats_ops = {.write = stats_write};
-static const struct machine_device_ops device_ops = {.reset = exitport_reset};
+static const struct bus_ops exit_ops = { .write = exit_write };
+static const struct bus_ops reset_ops = { .read = reset_read, .write = reset_write };
+static const struct bus_ops stats_ops = { .write = stats_write };
+static const struct machine_device_ops device_ops = { .reset = exitport_reset };
 
 int exitport_init(struct exitport *e, struct machine *m)
 {
 	const struct bus_range ranges[] = {
-		{MACHINE_EXIT_PORT, 4, &exit_ops, e, "exit"},
-		{MACHINE_EXIT_REBOOT_PORT, 1, &reset_ops, e, "reset"},
-		{MACHINE_STATS_PORT_LO, 8, &stats_ops, e, "stats"},
+		{ MACHINE_EXIT_PORT, 4, &exit_ops, e, "exit" },
+		{ MACHINE_EXIT_REBOOT_PORT, 1, &reset_ops, e, "reset" },
+		{ MACHINE_STATS_PORT_LO, 8, &stats_ops, e, "stats" },
 	};
 
-	*e = (struct exitport){.m = m};
+	*e = (struct exitport){ .m = m };
 	for (unsigned int i = 0; i < ARRAY_LEN(ranges); i++) {
 		int ret = bus_add(&m->pio, &ranges[i]);
 

@@ -77,7 +77,7 @@ static void rtc_write(void *dev, uint64_t offset, unsigned int size, uint64_t va
 		rtc->index = value & 0x7f;
 }
 
-static const struct bus_ops rtc_ops = {.read = rtc_read, .write = rtc_write};
+static const struct bus_ops rtc_ops = { .read = rtc_read, .write = rtc_write };
 
 static time_t host_now(void)
 {
@@ -86,6 +86,6 @@ static time_t host_now(void)
 
 int rtc_init(struct rtc *rtc, struct machine *m)
 {
-	*rtc = (struct rtc){.now = host_now};
-	return bus_add(&m->pio, &(struct bus_range){RTC_PORT, 2, &rtc_ops, rtc, "rtc"});
+	*rtc = (struct rtc){ .now = host_now };
+	return bus_add(&m->pio, &(struct bus_range){ RTC_PORT, 2, &rtc_ops, rtc, "rtc" });
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The clock part of a PC's MC146818: host time in UTC, no alarms, no battery memory. Linux waits long for one that is not there. */
+/*
+ * The clock part of a PC's MC146818: host time in UTC, no alarms, no battery memory. Linux waits long for one
+ * that is not there.
+ */
 #ifndef VMM_RTC_H
 #define VMM_RTC_H
 

@@ -210,7 +210,7 @@ int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, 
 	if (shm->num == VVU_REGIONS_MAX)
 		return -ENOSPC;
 	reg = &shm->regions[shm->num];
-	*reg = (struct vvu_region){.r = *r, .fd = -1, .slot = -1};
+	*reg = (struct vvu_region){ .r = *r, .fd = -1, .slot = -1 };
 	ret = at == VVU_SHM_PLACE ? place(shm, reg, file_page) : place_at(shm, reg, at);
 	if (!ret)
 		ret = plan_mapping(shm, reg, file_page);
@@ -311,7 +311,7 @@ static void region_revoke(struct vvu_shm *shm, struct vvu_region *reg)
 
 void vvu_shm_revoke(struct vvu_shm *shm)
 {
-	const struct timeval later = {.tv_sec = ZERO_FOR_MS / 1000};
+	const struct timeval later = { .tv_sec = ZERO_FOR_MS / 1000 };
 
 	if (!shm->num || shm->revoked)
 		return;

@@ -79,7 +79,7 @@ static void send_link(struct rig *r, struct link_packet *pkt, uint32_t body)
 
 static void back_end_up(struct rig *r, uint64_t features)
 {
-	struct link_packet pkt = {.hdr = {.kind = LINK_BACKEND_UP}};
+	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND_UP } };
 
 	pkt.body.backend_up = (struct link_backend_up){
 		.protocol_features = features,
@@ -91,14 +91,14 @@ static void back_end_up(struct rig *r, uint64_t features)
 
 static void connect_vmm(struct rig *r)
 {
-	struct link_packet pkt = {.hdr = {.kind = LINK_HELLO}};
+	struct link_packet pkt = { .hdr = { .kind = LINK_HELLO } };
 	int theirs;
 
 	fd_close(&r->vmm);
 	r->vmm = pair(SOCK_SEQPACKET, &theirs);
 	if (!link_new(&r->proxy, theirs, 0, 0))
 		return;
-	pkt.body.hello = (struct link_hello){.magic = LINK_MAGIC, .version = LINK_VERSION};
+	pkt.body.hello = (struct link_hello){ .magic = LINK_MAGIC, .version = LINK_VERSION };
 	strcpy(pkt.body.hello.port, "a");
 	send_link(r, &pkt, sizeof(pkt.body.hello));
 	back_end_up(r, ~UINT64_C(0));
@@ -125,8 +125,8 @@ static void make_payload(struct rig *r, struct vhost_user_msg *m, enum vu_payloa
 		m->hdr.size = 8;
 		break;
 	case VU_PAYLOAD_STATE:
-		p->state = (struct vhost_user_vring_state){input_u8(r->in) % (QUEUES + 1),
-							   input_u16(r->in)};
+		p->state = (struct vhost_user_vring_state){ input_u8(r->in) % (QUEUES + 1),
+							    input_u16(r->in) };
 		m->hdr.size = 8;
 		break;
 	case VU_PAYLOAD_ADDR:
@@ -164,7 +164,7 @@ static void make_payload(struct rig *r, struct vhost_user_msg *m, enum vu_payloa
 
 static void front_message(struct rig *r)
 {
-	struct vhost_user_msg m = {.hdr = {.request = input_u8(r->in) % 48}};
+	struct vhost_user_msg m = { .hdr = { .request = input_u8(r->in) % 48 } };
 	const struct vu_msg_info *info = vu_frontend_info(m.hdr.request);
 	uint8_t how = input_u8(r->in), give = input_u8(r->in);
 	int fds[WIRE_FDS_MAX];
@@ -241,7 +241,7 @@ static void answer(struct rig *r, const struct wire_packet *got, uint8_t how)
 {
 	const struct vhost_user_msg *m = &got->pkt.body.msg;
 	const struct vu_msg_info *info = vu_frontend_info(m->hdr.request);
-	struct link_packet pkt = {.hdr = {.kind = LINK_BACKEND}};
+	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND } };
 
 	CHECK(info && info->relay != VU_RELAY_REFUSE);
 	if (info->reply == VU_REPLY_ACK && !(m->hdr.flags & VHOST_USER_NEED_REPLY_MASK))
@@ -297,7 +297,7 @@ static void vmm_read(struct rig *r)
 
 static void vmm_packet(struct rig *r)
 {
-	struct link_packet pkt = {0};
+	struct link_packet pkt = { 0 };
 	uint8_t how = input_u8(r->in);
 	uint32_t body = input_u8(r->in) % 64;
 
@@ -313,7 +313,7 @@ static void vmm_packet(struct rig *r)
 /* A request of the back-end, nearly right. */
 static void vmm_request(struct rig *r)
 {
-	struct link_packet pkt = {.hdr = {.kind = LINK_BACKEND, .session = r->session}};
+	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND, .session = r->session } };
 	uint8_t how = input_u8(r->in);
 
 	pkt.hdr.seq = input_u8(r->in);
@@ -325,7 +325,7 @@ static void vmm_request(struct rig *r)
 
 static void give_channel(struct rig *r)
 {
-	struct vhost_user_msg m = {.hdr = {VHOST_USER_SET_BACKEND_REQ_FD, 1, 0}};
+	struct vhost_user_msg m = { .hdr = { VHOST_USER_SET_BACKEND_REQ_FD, 1, 0 } };
 	int theirs;
 
 	fd_close(&r->channel);
@@ -360,11 +360,11 @@ static void status(struct rig *r)
 /* Negotiation that gets a session anywhere at all. */
 static void negotiate(struct rig *r)
 {
-	static const uint32_t requests[] = {VHOST_USER_GET_PROTOCOL_FEATURES,
-					    VHOST_USER_SET_PROTOCOL_FEATURES};
+	static const uint32_t requests[] = { VHOST_USER_GET_PROTOCOL_FEATURES,
+					     VHOST_USER_SET_PROTOCOL_FEATURES };
 
 	for (unsigned int i = 0; i < ARRAY_LEN(requests) && r->front >= 0; i++) {
-		struct vhost_user_msg m = {.hdr = {requests[i], VHOST_USER_VERSION, 8 * i}};
+		struct vhost_user_msg m = { .hdr = { requests[i], VHOST_USER_VERSION, 8 * i } };
 
 		m.payload.u64 = VHOST_USER_PF_CARRIED;
 		wire_send(r->front, &m, NULL, 0);
@@ -427,16 +427,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.mode = PORT_CLIENT, /* without a listening socket; we connect its front-ends */
 		.hold_s = 10,
 	};
-	static const struct proxy_conf conf = {.num_ports = 1, .link = nowhere};
-	struct input in = {data, size};
-	struct rig r = {.front = -1, .vmm = -1, .channel = -1, .in = &in};
+	static const struct proxy_conf conf = { .num_ports = 1, .link = nowhere };
+	struct input in = { data, size };
+	struct rig r = { .front = -1, .vmm = -1, .channel = -1, .in = &in };
 	struct event_base *base;
 	int before;
 
 	make_kinds();
 	before = next_fd();
 	base = event_base_new();
-	r.proxy = (struct proxy){.base = base, .conf = &conf, .links = {.sock = -1}};
+	r.proxy = (struct proxy){ .base = base, .conf = &conf, .links = { .sock = -1 } };
 	r.proxy.ports = calloc(1, sizeof(*r.proxy.ports));
 	CHECK(base && r.proxy.ports);
 	r.proxy.num_ports = 1;

@@ -95,7 +95,7 @@ static void *vcpu_main(void *arg)
 static void one_session(struct world *w, uint32_t number, const int *fds)
 {
 	struct vhost_user_msg msg = msg_empty(VHOST_USER_SET_MEM_TABLE);
-	struct link_packet pkt = {.hdr = {.kind = LINK_SESSION_UP, .session = number}};
+	struct link_packet pkt = { .hdr = { .kind = LINK_SESSION_UP, .session = number } };
 
 	link_send(w->proxy.link, &pkt, 0, NULL, 0);
 	for (unsigned int i = 0; i < 20;
@@ -144,7 +144,8 @@ static void test_threads(void **state)
 		fds[i] = eventfd(0, EFD_NONBLOCK);
 	for (unsigned int i = 0; i < 2; i++) {
 		vcpus[i] = (struct vcpu){
-			.w = w, .stop = &stop, .may_reset = &may_reset, .seed = 0x1234567 + i};
+			.w = w, .stop = &stop, .may_reset = &may_reset, .seed = 0x1234567 + i
+		};
 		assert_int_equal(pthread_create(&vcpus[i].thread, NULL, vcpu_main, &vcpus[i]), 0);
 	}
 	for (uint32_t i = 0; i < ROUNDS; i++) {

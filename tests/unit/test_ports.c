@@ -95,7 +95,7 @@ static uint8_t clock_reg(uint8_t reg)
 
 static void clock_reads(void **state)
 {
-	assert_int_equal(clock_reg(0x0a) & 0x80, 0); /* no update in progress */
+	assert_int_equal(clock_reg(0x0a) & 0x80, 0);	/* no update in progress */
 	assert_int_equal(clock_reg(0x0b) & 0x06, 0x02); /* 24 hours, BCD */
 	assert_int_equal(clock_reg(0x0d), 0x80);
 	assert_int_equal(clock_reg(0x00), 0x47);
