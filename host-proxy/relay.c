@@ -299,6 +299,32 @@ static uint32_t reply_detail(const struct vhost_user_msg *msg)
 	}
 }
 
+/* A region added once more, or removed while it has been added more than once: nobody else need hear of it. */
+static bool repeated(struct session *s, const struct vhost_user_msg *msg)
+{
+	const struct vhost_user_region *region = &msg->payload.mem_reg.region;
+
+	switch (msg->hdr.request) {
+	case VHOST_USER_ADD_MEM_REG:
+		return vu_regions_repeat(&s->regions, region);
+	case VHOST_USER_REM_MEM_REG:
+		return vu_regions_unrepeat(&s->regions, region);
+	default:
+		return false;
+	}
+}
+
+/* Acknowledged here, in its turn. */
+static void answer_here(struct session *s, const struct vu_msg_info *info, bool expects_reply)
+{
+	s->port->count.requests[info->id]++;
+	if (!expects_reply)
+		return;
+	relay_expect_reply(s, info, ++s->seq, 0);
+	s->pending[s->num_pending - 1].ready = true;
+	relay_flush_answers(s);
+}
+
 void relay_front_end(struct session *s, struct wire_msg *in)
 {
 	const struct vu_msg_info *info = vu_frontend_info(in->msg.hdr.request);
@@ -307,6 +333,10 @@ void relay_front_end(struct session *s, struct wire_msg *in)
 	enum vu_rule rule = check(s, info, in);
 
 	p.expects_reply = !rule && vu_expects_reply(&in->msg, s->protocol);
+	if (!rule && repeated(s, &in->msg)) {
+		answer_here(s, info, p.expects_reply);
+		return;
+	}
 	memcpy(&p.pkt.body.msg, &in->msg, vu_msg_bytes(&in->msg));
 	if (!p.expects_reply) /* whoever reads it next need not know what was negotiated */
 		p.pkt.body.msg.hdr.flags &= ~(uint32_t)VHOST_USER_NEED_REPLY_MASK;

@@ -60,6 +60,8 @@ static enum outcome on_add_mem_reg(struct port *port, const struct vhost_user_ms
 	const struct vhost_user_region *r = &msg->payload.mem_reg.region;
 	enum vu_rule rule;
 
+	if (vu_regions_repeat(&port->regions, r))
+		return ACK_OK;
 	port->mapping.regions = port->regions;
 	rule = vu_regions_add(&port->mapping.regions, r);
 	if (rule)
@@ -71,8 +73,11 @@ static enum outcome on_rem_mem_reg(struct port *port, const struct vhost_user_ms
 {
 	const struct vhost_user_region *r = &msg->payload.mem_reg.region;
 	uint32_t index;
-	enum vu_rule rule = vu_regions_del(&port->regions, r, &index);
+	enum vu_rule rule;
 
+	if (vu_regions_unrepeat(&port->regions, r))
+		return ACK_OK;
+	rule = vu_regions_del(&port->regions, r, &index);
 	if (rule)
 		return port_fail_rule(port, msg, rule);
 	port_unmap(port, r);

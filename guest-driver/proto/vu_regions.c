@@ -61,8 +61,10 @@ enum vu_rule vu_regions_set(struct vu_regions *set, const struct vhost_user_mem_
 	rule = vu_region_check_all(table->regions, num);
 	if (rule)
 		return rule;
-	for (uint32_t i = 0; i < num; i++)
+	for (uint32_t i = 0; i < num; i++) {
 		set->regions[i] = table->regions[i];
+		set->repeats[i] = 0;
+	}
 	set->num = num;
 	return VU_RULE_NONE;
 }
@@ -78,27 +80,57 @@ enum vu_rule vu_regions_add(struct vu_regions *set, const struct vhost_user_regi
 			return VU_RULE_OVERLAP;
 	if (set->num == VHOST_USER_MEM_SLOTS_MAX)
 		return VU_RULE_SPACE;
+	set->repeats[set->num] = 0;
 	set->regions[set->num++] = *region;
 	return VU_RULE_NONE;
+}
+
+/* REM_MEM_REG does not look at the offset (vhost-user §REM_MEM_REG). */
+static bool same_place(const struct vhost_user_region *a, const struct vhost_user_region *b)
+{
+	return a->guest_phys_addr == b->guest_phys_addr && a->userspace_addr == b->userspace_addr &&
+	       a->memory_size == b->memory_size;
 }
 
 enum vu_rule vu_regions_del(struct vu_regions *set, const struct vhost_user_region *region,
 			    uint32_t *index)
 {
 	for (uint32_t i = 0; i < set->num; i++) {
-		const struct vhost_user_region *r = &set->regions[i];
-
-		if (r->guest_phys_addr != region->guest_phys_addr ||
-		    r->userspace_addr != region->userspace_addr ||
-		    r->memory_size != region->memory_size)
+		if (!same_place(&set->regions[i], region))
 			continue;
 		set->num--;
-		for (uint32_t j = i; j < set->num; j++)
+		for (uint32_t j = i; j < set->num; j++) {
 			set->regions[j] = set->regions[j + 1];
+			set->repeats[j] = set->repeats[j + 1];
+		}
 		*index = i;
 		return VU_RULE_NONE;
 	}
 	return VU_RULE_ADDRESS;
+}
+
+bool vu_regions_repeat(struct vu_regions *set, const struct vhost_user_region *region)
+{
+	for (uint32_t i = 0; i < set->num; i++) {
+		if (!same_place(&set->regions[i], region) ||
+		    set->regions[i].mmap_offset != region->mmap_offset ||
+		    set->repeats[i] == UINT8_MAX)
+			continue;
+		set->repeats[i]++;
+		return true;
+	}
+	return false;
+}
+
+bool vu_regions_unrepeat(struct vu_regions *set, const struct vhost_user_region *region)
+{
+	for (uint32_t i = 0; i < set->num; i++) {
+		if (!same_place(&set->regions[i], region) || !set->repeats[i])
+			continue;
+		set->repeats[i]--;
+		return true;
+	}
+	return false;
 }
 
 bool vu_regions_user_to_gpa(const struct vu_regions *set, uint64_t user, uint64_t *out)

@@ -103,7 +103,7 @@ class Guest:
     """A running QEMU guest. Made by start(); stopped with the Session that it was started in."""
 
     def __init__(self, session, name, nic=None, address="", memory="256M", reboot=False,
-                 mtu=None, accel="tcg", cpus=None):
+                 mtu=None, accel="tcg", cpus=None, smp=1):
         kern = guestimage.kernel()
         initrd = guestimage.traffic_initrd(kern)
         self.name = name
@@ -121,7 +121,7 @@ class Guest:
         if mtu:
             append += f" mtu={mtu}"
         argv = ["qemu-system-x86_64", "-name", name, "-M", f"q35,accel={accel},memory-backend=mem",
-                "-cpu", "max", "-smp", "1", "-m", memory,
+                "-cpu", "max", "-smp", str(smp), "-m", memory,
                 "-object", f"memory-backend-memfd,id=mem,size={memory},share=on",
                 "-nodefaults", "-no-user-config", "-display", "none",
                 "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",

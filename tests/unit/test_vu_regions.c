@@ -162,12 +162,41 @@ static void translation(void **state)
 	assert_false(vu_regions_user_to_gpa(&set, 0x100000, &out));
 }
 
+/* QEMU 7.2 with two queue pairs: everything is added twice, and removed twice. */
+static void repeats(void **state)
+{
+	const struct vhost_user_region a = { 0, PAGE, 0x1000, 0 };
+	const struct vhost_user_region b = { PAGE, PAGE, 0x8000, 0 };
+	const struct vhost_user_region moved = { 0, PAGE, 0x1000, PAGE };
+	struct vu_regions set = { 0 };
+	uint32_t index;
+
+	assert_false(vu_regions_repeat(&set, &a));
+	assert_int_equal(vu_regions_add(&set, &a), VU_RULE_NONE);
+	assert_int_equal(vu_regions_add(&set, &b), VU_RULE_NONE);
+	assert_true(vu_regions_repeat(&set, &b));
+	assert_false(vu_regions_repeat(&set, &moved));
+	assert_int_equal(vu_regions_add(&set, &moved), VU_RULE_OVERLAP);
+	assert_false(vu_regions_unrepeat(&set, &a));
+	assert_int_equal(vu_regions_del(&set, &a, &index), VU_RULE_NONE);
+	/* The count moves with its region. */
+	assert_true(vu_regions_unrepeat(&set, &b));
+	assert_false(vu_regions_unrepeat(&set, &b));
+	for (int i = 0; i < UINT8_MAX; i++)
+		assert_true(vu_regions_repeat(&set, &b));
+	assert_false(vu_regions_repeat(&set, &b));
+	assert_int_equal(vu_regions_del(&set, &b, &index), VU_RULE_NONE);
+	/* A new one starts afresh. */
+	assert_int_equal(vu_regions_add(&set, &b), VU_RULE_NONE);
+	assert_false(vu_regions_unrepeat(&set, &b));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shapes),	cmocka_unit_test(overlaps),
 		cmocka_unit_test(table_counts), cmocka_unit_test(slots),
-		cmocka_unit_test(translation),
+		cmocka_unit_test(translation),	cmocka_unit_test(repeats),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

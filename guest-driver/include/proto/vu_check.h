@@ -106,6 +106,7 @@ static inline uint32_t vu_msg_bytes(const struct vhost_user_msg *msg)
 struct vu_regions {
 	uint32_t num;
 	struct vhost_user_region regions[VHOST_USER_MEM_SLOTS_MAX];
+	uint8_t repeats[VHOST_USER_MEM_SLOTS_MAX]; /* how often the region was added again */
 };
 
 /* Replaces all regions by those of a checked SET_MEM_TABLE. VU_RULE_NONE, or the old ones stay. */
@@ -118,6 +119,13 @@ enum vu_rule vu_regions_add(struct vu_regions *set, const struct vhost_user_regi
  */
 enum vu_rule vu_regions_del(struct vu_regions *set, const struct vhost_user_region *region,
 			    uint32_t *index);
+/*
+ * QEMU before 8.0 adds and removes each region once per queue pair. vu_regions_repeat(): true, and counted, when this very region
+ * is there already; vu_regions_unrepeat(): true, and uncounted, when the region has been repeated. Either way
+ * there is nothing to do but to acknowledge. False: to be added, removed or refused as usual.
+ */
+bool vu_regions_repeat(struct vu_regions *set, const struct vhost_user_region *region);
+bool vu_regions_unrepeat(struct vu_regions *set, const struct vhost_user_region *region);
 /* Translates a user address of the front-end to guest-physical; false when no region has it. */
 bool vu_regions_user_to_gpa(const struct vu_regions *set, uint64_t user, uint64_t *out);
 
