@@ -28,6 +28,12 @@ static inline void poller_init(struct poller *p, const struct be_options *o, uin
 	p->last_work_ns = now_ns;
 }
 
+/* False when every empty round is to look at the clock and go to sleep. */
+static inline bool poller_spins(const struct poller *p)
+{
+	return p->mode != BE_POLL_NEVER;
+}
+
 /* Something was done: the time to spin starts again. */
 static inline void poller_work(struct poller *p, uint64_t now_ns)
 {

@@ -243,7 +243,7 @@ static void run(struct backend *b)
 
 		if (frames)
 			poller_work(&b->poller, now);
-		if (++rounds < ROUNDS_PER_CLOCK && (frames || b->poller.spin_ns))
+		if (++rounds < ROUNDS_PER_CLOCK && (frames || poller_spins(&b->poller)))
 			continue;
 		rounds = 0;
 		now = now_ns();

@@ -276,7 +276,7 @@ static _Noreturn void run(struct appliance *a)
 
 		if (work)
 			poller_work(&a->poller, now);
-		if (++rounds < ROUNDS_PER_CONTROL && (work || a->poller.spin_ns))
+		if (++rounds < ROUNDS_PER_CONTROL && (work || poller_spins(&a->poller)))
 			continue;
 		rounds = 0;
 		now = rt_now_ns();

@@ -91,6 +91,21 @@ class Backend(unittest.TestCase):
         cls.status()
         return len(os.listdir(f"/proc/{cls.proc.pid}/fd"))
 
+    @classmethod
+    def socket(cls, i):
+        """Path of port i's socket."""
+        return cls.dir / f"p{i}"
+
+    @classmethod
+    def counters(cls):
+        """All counters."""
+        return cls.status()["counters"]
+
+    @classmethod
+    def busy(cls):
+        """Ports that have a front-end."""
+        return [p["name"] for p in cls.status()["ports"] if p["connected"]]
+
     def setUp(self):
         self.opened = []
         self.mark = self.proc.mark()
@@ -99,7 +114,7 @@ class Backend(unittest.TestCase):
         for thing in reversed(self.opened):
             thing.close()
         self.assertTrue(self.proc.running(), self.proc.tail(40))
-        procs.wait_until(lambda: not any(p["connected"] for p in self.status()["ports"]), "all ports are free", 5, 0.01)
+        procs.wait_until(lambda: not self.busy(), "all ports are free", 5, 0.01)
         procs.wait_until(lambda: self.fds() <= self.baseline, "all fds are closed", 5, 0.01)
 
     def keep(self, thing):
@@ -109,15 +124,15 @@ class Backend(unittest.TestCase):
 
     def connect(self, i):
         """A front-end on port i that has said nothing yet."""
-        return self.keep(FrontEnd.connect(self.dir / f"p{i}"))
+        return self.keep(FrontEnd.connect(self.socket(i)))
 
     def guest(self, i, **kw):
         """A front-end on port i with running rings."""
-        return self.keep(Guest(FrontEnd.connect(self.dir / f"p{i}"), **kw))
+        return self.keep(Guest(FrontEnd.connect(self.socket(i)), **kw))
 
     def counter(self, name):
         """One counter."""
-        return self.status()["counters"][name]
+        return self.counters()[name]
 
     def ended(self, i, pattern, fe=None):
         """The session of port i ends with a line about it."""
@@ -188,10 +203,10 @@ class Traffic(Backend):
         """A front-end that comes again finds a fresh port; the others don't notice."""
         b = self.guest(1)
         for _ in range(5):
-            a = Guest(FrontEnd.connect(self.dir / "p0"))
+            a = Guest(FrontEnd.connect(self.socket(0)))
             self.exchange(a, b, 0, 1)
             a.close()
-            procs.wait_until(lambda: not self.status()["ports"][0]["connected"], "p0 is free again", 5, 0.01)
+            procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", 5, 0.01)
 
 
 class AlwaysPolling(Traffic):
@@ -260,7 +275,7 @@ class Misbehaviour(Backend):
         ]
         for name, payload, fds in cases:
             with self.subTest(name):
-                fe = FrontEnd.connect(self.dir / "p0")
+                fe = FrontEnd.connect(self.socket(0))
                 fe.negotiate()
                 self.mark = self.proc.mark()
                 fe.send(name, payload, fds)
@@ -275,7 +290,7 @@ class Misbehaviour(Backend):
                      struct.pack("<III", 5, 1, 1 << 31), struct.pack("<III", 999, 1, 0),
                      struct.pack("<III", 0, 1, 0)):
             with self.subTest(data.hex()):
-                fe = FrontEnd.connect(self.dir / "p0")
+                fe = FrontEnd.connect(self.socket(0))
                 fe.send_bytes(data)
                 fe.wait_closed()
                 fe.close()
@@ -288,13 +303,13 @@ class Misbehaviour(Backend):
                  (FrontEnd.encode("SET_MEM_TABLE", FrontEnd.mem_table_payload([memory])), [memory.fd])]
         for last, (data, fds) in enumerate(start):
             for cut in range(1, len(data)):
-                fe = FrontEnd.connect(self.dir / "p0")
+                fe = FrontEnd.connect(self.socket(0))
                 for whole, whole_fds in start[:last]:
                     fe.send_bytes(whole, whole_fds)
                 fe.send_bytes(data[:cut], fds)
                 fe.close()
                 # The port is free for the next one when it has noticed.
-                procs.wait_until(lambda: not self.status()["ports"][0]["connected"], "p0 is free again", 5, 0.001)
+                procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", 5, 0.001)
 
     def test_second_front_end(self):
         """It is closed at once; the first goes on."""
