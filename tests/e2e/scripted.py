@@ -53,7 +53,7 @@ class Vm:
     def busy(cls):
         """Ports that have a front-end, or whose back-end has not come back yet."""
         ports = cls.path.status("proxy")["ports"]
-        return [p["name"] for p in ports if p["front_end"] or not p["backend_up"]]
+        return [p["name"] for p in ports if p["front_end"] or not (p["back_end"] or {}).get("up")]
 
     @classmethod
     def fds(cls):
