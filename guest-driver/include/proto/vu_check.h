@@ -120,9 +120,10 @@ enum vu_rule vu_regions_add(struct vu_regions *set, const struct vhost_user_regi
 enum vu_rule vu_regions_del(struct vu_regions *set, const struct vhost_user_region *region,
 			    uint32_t *index);
 /*
- * QEMU before 8.0 adds and removes each region once per queue pair. vu_regions_repeat(): true, and counted, when this very region
- * is there already; vu_regions_unrepeat(): true, and uncounted, when the region has been repeated. Either way
- * there is nothing to do but to acknowledge. False: to be added, removed or refused as usual.
+ * QEMU before 8.0 adds and removes each region once per queue pair. vu_regions_repeat(): true, and counted,
+ * when this very region is there already; vu_regions_unrepeat(): true, and uncounted, when the region has been
+ * repeated. Either way there is nothing to do but to acknowledge. False: to be added, removed or refused as
+ * usual.
  */
 bool vu_regions_repeat(struct vu_regions *set, const struct vhost_user_region *region);
 bool vu_regions_unrepeat(struct vu_regions *set, const struct vhost_user_region *region);
