@@ -98,7 +98,7 @@ const struct port *proxy_find_eventfd(const struct proxy *p, uint64_t id, const 
 		const struct port *port = &p->ports[i];
 		const struct session *s = port->session;
 
-		for (uint32_t r = 0; s && r < s->num_rings; r++) {
+		for (uint32_t r = 0; s && r < s->rings_with_fds; r++) {
 			for (unsigned int k = 0; k < RING_FDS; k++) {
 				if (port == self && r == index && k == kind)
 					continue;

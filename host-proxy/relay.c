@@ -218,6 +218,8 @@ static enum vu_rule set_vring_fd(struct session *s, struct wire_msg *in, enum ri
 	fd_close(&ring->fds[kind]);
 	ring->fds[kind] = in->fds[0];
 	ring->ids[kind] = id;
+	if (index >= s->rings_with_fds)
+		s->rings_with_fds = index + 1;
 	in->num_fds = 0;
 	p->fds = &ring->fds[kind];
 	p->num_fds = 1;

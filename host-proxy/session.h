@@ -82,6 +82,7 @@ struct session {
 	struct vu_regions regions;
 	struct session_ring *rings;
 	uint32_t num_rings;
+	uint32_t rings_with_fds; /* no ring from this index on has had one */
 
 	uint32_t seq; /* of the last request */
 	struct session_pending pending[SESSION_PENDING];

@@ -182,6 +182,24 @@ class Program(unittest.TestCase):
             peer.close()
         self.assertEqual(proc.stop(), 0)
 
+    def test_out_of_files(self):
+        # Front-ends beyond the limit wait in the backlog, with a line; they are served when others leave.
+        ports = [x for n in range(30) for x in ("--port", f"p{n}={self.dir}/p{n}")]
+        proc = self.session.start("proxy", ["prlimit", "--nofile=56:56", rig.proxy_program(), "--link",
+                                            self.dir / "link", "--control", self.dir / "c", *ports])
+        proc.wait_line("^ready$")
+        fes = [FrontEnd.connect(self.dir / f"p{n}") for n in range(30)]
+        proc.wait_line("accept: Too many open files; no connection for 100 ms .raise the limit of open files.")
+        for fe in fes[:20]:
+            fe.close()
+        for n in range(20, 30):
+            proc.wait_line(rf"port p{n}: front-end .* waits for the back-end")
+        status = procs.control(self.dir / "c", {"cmd": "status"})
+        self.assertEqual([p["state"] for p in status["ports"][20:]], ["held"] * 10)
+        for fe in fes[20:]:
+            fe.close()
+        self.assertEqual(proc.stop(), 0)
+
     def test_soft_limit_is_raised(self):
         ports = [x for n in range(40) for x in ("--port", f"p{n}={self.dir}/p{n}")]
         proc = self.session.start("proxy", ["prlimit", "--nofile=20:4096", rig.proxy_program(), "--link",

@@ -29,6 +29,7 @@ struct control_conn {
 struct control {
 	struct event_base *base;
 	struct event *accept_ev;
+	struct event *resume_ev;
 	control_fn fn;
 	void *arg;
 	char *path;
@@ -118,14 +119,29 @@ static void on_end(struct bufferevent *bev, short what, void *arg)
 	conn_free(arg);
 }
 
+static void on_resume(evutil_socket_t sock, short what, void *arg)
+{
+	struct control *c = arg;
+
+	event_add(c->accept_ev, NULL);
+}
+
 static void on_accept(evutil_socket_t sock, short what, void *arg)
 {
+	static const struct timeval pause = { .tv_usec = 100000 };
 	struct control *c = arg;
 	struct control_conn *conn;
 	int fd = accept4((int)sock, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* Out of fds: the connection stays in the backlog, and must not turn the loop meanwhile. */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+			log_peer(LOG_L_WARN, "control", "accept: %s", strerror(errno));
+			event_del(c->accept_ev);
+			event_add(c->resume_ev, &pause);
+		}
 		return;
+	}
 	conn = c->num_conns < CONTROL_CONNS_MAX ? calloc(1, sizeof(*conn)) : NULL;
 	if (conn)
 		conn->bev = bufferevent_socket_new(c->base, fd, BEV_OPT_CLOSE_ON_FREE);
@@ -164,7 +180,8 @@ struct control *control_open(struct event_base *base, const char *path, control_
 		goto fail;
 	}
 	c->accept_ev = event_new(base, c->sock, EV_READ | EV_PERSIST, on_accept, c);
-	if (!c->accept_ev || event_add(c->accept_ev, NULL) < 0)
+	c->resume_ev = event_new(base, -1, 0, on_resume, c);
+	if (!c->accept_ev || !c->resume_ev || event_add(c->accept_ev, NULL) < 0)
 		goto fail;
 	return c;
 fail:
@@ -182,6 +199,8 @@ void control_close(struct control *c)
 		conn_free(LIST_FIRST(&c->conns));
 	if (c->accept_ev)
 		event_free(c->accept_ev);
+	if (c->resume_ev)
+		event_free(c->resume_ev);
 	if (c->sock >= 0)
 		close(c->sock);
 	if (c->path)
