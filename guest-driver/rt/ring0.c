@@ -48,10 +48,7 @@
 #define CPUID1_ECX_XSAVE	BIT_U32(26)
 #define CPUID1_ECX_HYPERVISOR	BIT_U32(31)
 #define XCR0_WANTED		0xe7 /* x87, SSE, AVX, AVX-512 */
-/* What images are compiled for, as far as leaf 1 has it (x86-64-v2): SSE3, SSSE3, CMPXCHG16B,
- * SSE4.1, SSE4.2, POPCNT. */
-#define CPUID1_ECX_V2 0x00982201u
-#define CR4_OSXSAVE   BIT_ULL(18)
+#define CR4_OSXSAVE		BIT_ULL(18)
 
 struct tss {
 	uint32_t reserved0;
@@ -398,8 +395,6 @@ static void read_cpuid(void)
 	rt_boot.cpuid_max = r[0];
 	cpuid(1, r);
 	rt_boot.cpuid1_ecx = r[2];
-	if ((r[2] & CPUID1_ECX_V2) != CPUID1_ECX_V2)
-		ring0_die("panic: the CPU is no x86-64-v2 (QEMU: -cpu max)\r\n");
 	rt_boot.cpuid1_edx = r[3];
 	if (rt_boot.cpuid_max >= 0x15) {
 		cpuid(0x15, r);
