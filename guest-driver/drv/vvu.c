@@ -98,27 +98,6 @@ static int open_caps(struct gd_vvu *v)
 	return 0;
 }
 
-static int bind_kicks(struct gd_vvu *v, unsigned int num)
-{
-	const size_t select = offsetof(struct vvu_notification_cfg, notification_select);
-	const size_t vector = offsetof(struct vvu_notification_cfg, notification_msix_vector);
-
-	if (num > v->max_queues)
-		num = v->max_queues;
-	for (unsigned int i = 0; i < num; i++) {
-		/* Our device takes both fields at once, which saves an exit; others want field by
-		 * field. */
-		drv_write(v->dev.p, v->notifications, select, 4, VECTOR_WORK << 16 | i);
-		if (drv_read(v->dev.p, v->notifications, vector, 2) == VECTOR_WORK)
-			continue;
-		drv_write(v->dev.p, v->notifications, select, 2, i);
-		drv_write(v->dev.p, v->notifications, vector, 2, VECTOR_WORK);
-		if (drv_read(v->dev.p, v->notifications, vector, 2) != VECTOR_WORK)
-			return -EIO;
-	}
-	return 0;
-}
-
 static int post_rx(struct gd_vvu *v, unsigned int i)
 {
 	const struct gd_platform *p = v->dev.p;
@@ -152,10 +131,23 @@ int gd_vvu_open(struct gd_vvu *v, const struct gd_platform *p, const struct gd_v
 	for (unsigned int i = 0; i < v->rxq.vq.size; i++)
 		post_rx(v, i);
 	gd_virtqueue_kick(&v->rxq);
-	err = bind_kicks(v, conf->num_kicks);
-	if (err)
-		return fail(v, "notifications cannot be bound", err);
 	return 0;
+}
+
+int gd_vvu_bind_kick(struct gd_vvu *v, unsigned int queue)
+{
+	const size_t select = offsetof(struct vvu_notification_cfg, notification_select);
+	const size_t vector = offsetof(struct vvu_notification_cfg, notification_msix_vector);
+
+	if (queue >= v->max_queues)
+		return -EINVAL;
+	/* Our device takes both fields at once, which saves an exit; others want field by field. */
+	drv_write(v->dev.p, v->notifications, select, 4, VECTOR_WORK << 16 | queue);
+	if (drv_read(v->dev.p, v->notifications, vector, 2) == VECTOR_WORK)
+		return 0;
+	drv_write(v->dev.p, v->notifications, select, 2, queue);
+	drv_write(v->dev.p, v->notifications, vector, 2, VECTOR_WORK);
+	return drv_read(v->dev.p, v->notifications, vector, 2) == VECTOR_WORK ? 0 : -EIO;
 }
 
 uint32_t gd_vvu_status(struct gd_vvu *v)

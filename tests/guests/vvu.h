@@ -47,10 +47,14 @@ static inline bool vvu_open(void)
 		.bdf = vvu_find(),
 		.config_irq = CONFIG_IRQ,
 		.work_irq = WORK_IRQ,
-		.num_kicks = NUM_KICKS,
 	};
 
-	return CHECK(conf.bdf != 0) && CHECK(gd_vvu_open(&vvu, rt_platform(), &conf) == 0);
+	if (!CHECK(conf.bdf != 0) || !CHECK(gd_vvu_open(&vvu, rt_platform(), &conf) == 0))
+		return false;
+	for (unsigned int i = 0; i < NUM_KICKS; i++)
+		if (!CHECK(gd_vvu_bind_kick(&vvu, i) == 0))
+			return false;
+	return true;
 }
 
 /* Waits for the next message, looking all the time (interrupts play no part). */

@@ -54,12 +54,13 @@ void world_driver(struct world *w, bool explicit_layout)
 {
 	const struct gd_vvu_conf conf = { .bdf = WORLD_BDF,
 					  .config_irq = WORLD_CONFIG_IRQ,
-					  .work_irq = WORLD_WORK_IRQ,
-					  .num_kicks = WORLD_KICKS };
+					  .work_irq = WORLD_WORK_IRQ };
 
 	if (!explicit_layout)
 		w->dev->vp.dev.offered &= ~BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT);
 	assert_int_equal(gd_vvu_open(&w->drv, &w->f.platform, &conf), 0);
+	for (unsigned int i = 0; i < WORLD_KICKS; i++)
+		assert_int_equal(gd_vvu_bind_kick(&w->drv, i), 0);
 	assert_int_equal(w->drv.explicit_offsets, explicit_layout);
 	assert_int_equal(gd_vvu_status(&w->drv), 0);
 	gd_vvu_set_up(&w->drv, true);

@@ -297,9 +297,7 @@ static int tear_down(void **state)
 
 static int open_it(struct fake *f)
 {
-	const struct gd_vvu_conf conf = {
-		.bdf = 8, .config_irq = 1, .work_irq = 2, .num_kicks = 4
-	};
+	const struct gd_vvu_conf conf = { .bdf = 8, .config_irq = 1, .work_irq = 2 };
 
 	return gd_vvu_open(&f->v, &f->p, &conf);
 }
@@ -529,6 +527,8 @@ static void notifications_of_other_devices(void **state)
 
 	f->split_select = true;
 	assert_int_equal(open_it(f), 0);
+	assert_int_equal(gd_vvu_bind_kick(&f->v, 3), 0);
+	assert_int_equal(gd_vvu_bind_kick(&f->v, f->v.max_queues), -EINVAL);
 }
 
 static void reset_that_never_ends(void **state)

@@ -36,8 +36,8 @@ struct gd_vvu {
 };
 
 /*
- * Opens the device: features, queues, vectors. config_irq is raised when status changes, work_irq by rxq, txq and every
- * kick. The device is left with BACKEND_UP clear. 0, or -errno (a log line says more).
+ * Opens the device: features, queues, vectors. config_irq is raised when status changes, work_irq by rxq, txq and the
+ * kicks that are bound. The device is left with BACKEND_UP clear. 0, or -errno (a log line says more).
  *
  * *v is zeroed before the first time; opening again (after a reset, after a failure) uses the same memory again.
  */
@@ -45,8 +45,6 @@ struct gd_vvu_conf {
 	unsigned int bdf;
 	unsigned int config_irq;
 	unsigned int work_irq;
-	unsigned int
-		num_kicks; /* notifications to bind: queues 0..num_kicks-1, or as many as the device has */
 };
 int gd_vvu_open(struct gd_vvu *v, const struct gd_platform *p, const struct gd_vvu_conf *conf);
 
@@ -70,6 +68,12 @@ int gd_vvu_recv(struct gd_vvu *v, struct vhost_user_msg *msg);
  * -EINVAL (its size), -EPROTO (the device gave back what it had not got; reset it).
  */
 int gd_vvu_send(struct gd_vvu *v, const struct vhost_user_msg *msg);
+
+/*
+ * From now on a kick of queue raises work_irq; one that came before raises it once. Lasts until the device is reset. A few
+ * exits, so drivers bind the queues they serve, when a front-end gives them a kick. 0, -EINVAL (no such queue), -EIO.
+ */
+int gd_vvu_bind_kick(struct gd_vvu *v, unsigned int queue);
 
 void gd_vvu_call(struct gd_vvu *v, unsigned int queue);
 void gd_vvu_err(struct gd_vvu *v, unsigned int queue);
