@@ -111,7 +111,10 @@ ring0_irq_done:
 	movb $1, rt_irq_any
 ring0_eoi:
 	movl $0, LAPIC_VA + LAPIC_EOI
-	iretq
+	cmpq $ring0_wait_hlt, (%rsp)
+	jne 1f
+	incq (%rsp)
+1:	iretq
 
 ring0_exception:
 	pushq %rax
@@ -160,11 +163,21 @@ ring0_idle:
 	call ring0_timer_arm
 1:	cmpb $0, rt_irq_any
 	jne 2f
-	sti
-	hlt
-	cli
+	call ring0_wait
 	jmp 1b
 2:	iretq
+
+/*
+ * Halts for an interrupt. `sti` holds interrupts off until `hlt` waits for them, but not everywhere: QEMU's emulated SVM
+ * forgets the shadow of `sti` when an exit falls into it. So a handler that finds it has interrupted the `hlt` itself
+ * returns behind it (ring0_irq_done); a handler that ended the halt returns there anyway.
+ */
+ring0_wait:
+	sti
+ring0_wait_hlt:
+	hlt
+	cli
+	ret
 
 ring0_stop:
 	cli
@@ -179,9 +192,7 @@ ring0_stop:
 ring0_irq_window:
 	movb $0, ring0_window
 	movl $LAPIC_ICR_SELF | VECTOR_WINDOW, LAPIC_VA + LAPIC_ICR
-1:	sti
-	hlt
-	cli
+1:	call ring0_wait
 	cmpb $0, ring0_window
 	je 1b
 	iretq

@@ -81,6 +81,22 @@ static inline void vvu_reply(const struct vhost_user_msg *to, uint64_t value)
 	CHECK(gd_vvu_send(&vvu, &reply) == 0);
 }
 
+/*
+ * The device takes an answer on a thread of its own, and may raise WORK_IRQ for it: waits until that has happened, so that
+ * no late interrupt is taken for another one and no answer is lost to a ring that a test breaks next.
+ */
+static inline bool vvu_settle(void)
+{
+	uint64_t end = rt_now_ns() + SLOW_NS;
+
+	while (__atomic_load_n(&vvu.txq.vq.used->idx, __ATOMIC_ACQUIRE) != vvu.txq.vq.avail_idx)
+		if (rt_now_ns() > end)
+			return CHECKF(false, "the device does not take the answer");
+	gd_vvu_status(
+		&vvu); /* an access waits for the device, which is busy until the interrupt is out */
+	return true;
+}
+
 /* Waits until the peer has done what it was told. Messages that came before its answer are taken
  * for acknowledged. */
 static inline bool vvu_expect_done(void)
@@ -94,7 +110,7 @@ static inline bool vvu_expect_done(void)
 			vvu_reply(&msg, 0);
 	} while (msg.hdr.request != VHOST_USER_GET_FEATURES);
 	vvu_reply(&msg, FEATURES);
-	return true;
+	return vvu_settle();
 }
 
 /* Has the peer do something, and waits until it has. */
