@@ -82,8 +82,8 @@ static inline void vvu_reply(const struct vhost_user_msg *to, uint64_t value)
 }
 
 /*
- * The device takes an answer on a thread of its own, and may raise WORK_IRQ for it: waits until that has happened, so that
- * no late interrupt is taken for another one and no answer is lost to a ring that a test breaks next.
+ * The device takes an answer on a thread of its own, and may raise WORK_IRQ for it: waits until that has happened, so
+ * that no late interrupt is taken for another one and no answer is lost to a ring that a test breaks next.
  */
 static inline bool vvu_settle(void)
 {

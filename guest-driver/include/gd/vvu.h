@@ -70,8 +70,9 @@ int gd_vvu_recv(struct gd_vvu *v, struct vhost_user_msg *msg);
 int gd_vvu_send(struct gd_vvu *v, const struct vhost_user_msg *msg);
 
 /*
- * From now on a kick of queue raises work_irq; one that came before raises it once. Lasts until the device is reset. A few
- * exits, so drivers bind the queues they serve, when a front-end gives them a kick. 0, -EINVAL (no such queue), -EIO.
+ * From now on a kick of queue raises work_irq; one that came before raises it once. Lasts until the device is reset.
+ * A few exits, so drivers bind the queues they serve, when a front-end gives them a kick. 0, -EINVAL (no such queue),
+ * -EIO.
  */
 int gd_vvu_bind_kick(struct gd_vvu *v, unsigned int queue);
 
