@@ -169,8 +169,8 @@ ring0_idle:
 
 /*
  * Halts for an interrupt. `sti` holds interrupts off until `hlt` waits for them, but not everywhere: QEMU's emulated
- * SVM forgets the shadow of `sti` when an exit falls into it. So a handler that finds it has interrupted the `hlt` itself
- * returns behind it (ring0_irq_done); a handler that ended the halt returns there anyway.
+ * SVM forgets the shadow of `sti` when an exit falls into it. So a handler that finds it has interrupted the `hlt`
+ * itself returns behind it (ring0_irq_done); a handler that ended the halt returns there anyway.
  */
 ring0_wait:
 	sti
