@@ -11,8 +11,6 @@
  * it, or through virtio's PCI_CFG window. A doorbell without an eventfd does nothing.
  */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -43,26 +41,12 @@ void vvu_rings_init(struct vvu_dev *d)
 	}
 }
 
-/* The kernel's number of the eventfd behind fd (/proc/PID/fdinfo, since Linux 5.2); 0 when it does
- * not say. */
-static uint64_t eventfd_id(int fd)
+/* The kernel's number of the eventfd behind fd, from 1; 0 when it does not say. */
+static uint64_t kick_id(int fd)
 {
-	char path[48], line[128];
-	uint64_t id = 0;
-	FILE *f;
+	uint64_t id;
 
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "eventfd-id: %" SCNu64, &id) == 1) {
-			id++; /* ids start at 0 */
-			break;
-		}
-	}
-	fclose(f);
-	return id;
+	return fd_eventfd_id(fd, &id) ? 0 : id + 1;
 }
 
 static bool kick_known(const struct vvu_dev *d, uint64_t id)
@@ -92,7 +76,7 @@ int vvu_kick_set(struct vvu_dev *d, unsigned int queue, int fd)
 	fd_close(&kick->fd);
 	if (fd < 0)
 		return 0;
-	kick->id = eventfd_id(fd);
+	kick->id = kick_id(fd);
 	if (kick_known(d, kick->id)) {
 		fd_close(&fd);
 		return -EBUSY;

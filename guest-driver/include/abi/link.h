@@ -39,7 +39,7 @@ enum link_kind {
 	/* Proxy to VMM: a front-end is there. No body; session number in the header. */
 	LINK_SESSION_UP = 6,
 	/*
-	 * Either way: this session is over; struct link_text says why. The sender has closed its fds of the
+	 * Either way: the session is over; struct link_text says why. The sender has closed its fds of the
 	 * session already and sends nothing more for it.
 	 */
 	LINK_SESSION_DOWN = 7,
