@@ -244,13 +244,14 @@ static void timed(struct appliance *a, uint64_t now)
 	}
 }
 
-static void sleep_until_work(struct appliance *a, uint64_t now)
+/* Sleeps if it is time to; returns the time, which is not now any more when it was. */
+static uint64_t sleep_until_work(struct appliance *a, uint64_t now)
 {
 	uint64_t deadline;
 
 	take_irqs(a);
 	if (!poller_sleep(&a->poller, a->sw, now, &deadline))
-		return;
+		return now;
 	if (!pending(a, now, &deadline)) {
 		stats_page_update(a->sw, a->page);
 		rt_idle(deadline);
@@ -262,29 +263,31 @@ static void sleep_until_work(struct appliance *a, uint64_t now)
 	take_irqs(a);
 	check_ending(a);
 	poller_work(&a->poller, now);
+	return now;
 }
 
 static _Noreturn void run(struct appliance *a)
 {
 	uint64_t now = rt_now_ns();
 	unsigned int rounds = 0;
+	bool worked = false;
 
 	poller_init(&a->poller, &a->options, now);
 	a->window_ns = IRQ_WINDOW_NS;
 	for (;;) {
 		bool work = switch_poll(a->sw) > 0;
 
-		if (work)
-			poller_work(&a->poller, now);
+		worked |= work;
 		if (++rounds < ROUNDS_PER_CONTROL && (work || poller_spins(&a->poller)))
 			continue;
 		rounds = 0;
 		now = rt_now_ns();
 		timed(a, now);
-		if (control(a))
+		if (control(a) || worked)
 			poller_work(&a->poller, now);
-		else if (!work)
-			sleep_until_work(a, now);
+		else
+			now = sleep_until_work(a, now);
+		worked = false;
 	}
 }
 
