@@ -11,6 +11,7 @@
 #include "vmm/conf.h"
 #include "vmm/hostlib/log.h"
 #include "vmm/hostlib/prog.h"
+#include "vmm/pages.h"
 
 #define MEMORY_MIN     (UINT64_C(4) << 20)
 #define MEMORY_MAX     (UINT64_C(1) << 42)
@@ -29,6 +30,8 @@ static const char usage_text[] =
 	"  --initrd FILE        module passed to the image\n"
 	"  --cmdline STRING     the image's command line\n"
 	"  --memory SIZE        guest RAM, with suffix K, M or G (default 64M)\n"
+	"  --hugepages[=SIZE]   guest RAM of huge pages of SIZE, 2M or 1G (default: the host's)\n"
+	"  --prefault           have all memory there before it is used, the front-ends' too\n"
 	"  --cpus N             virtual CPUs (default 1)\n"
 	"  --vvu link=PATH,port=NAME[,shm=SIZE][,queues=N][,virtio-id=N][,uuid=UUID]\n"
 	"                       a device that serves port NAME of the proxy whose link socket is\n"
@@ -45,6 +48,8 @@ enum option_id {
 	OPT_INITRD,
 	OPT_CMDLINE,
 	OPT_MEMORY,
+	OPT_HUGEPAGES,
+	OPT_PREFAULT,
 	OPT_CPUS,
 	OPT_VVU,
 	OPT_SERIAL,
@@ -60,6 +65,8 @@ static const struct option options[] = {
 	{ "initrd", required_argument, NULL, OPT_INITRD },
 	{ "cmdline", required_argument, NULL, OPT_CMDLINE },
 	{ "memory", required_argument, NULL, OPT_MEMORY },
+	{ "hugepages", optional_argument, NULL, OPT_HUGEPAGES },
+	{ "prefault", no_argument, NULL, OPT_PREFAULT },
 	{ "cpus", required_argument, NULL, OPT_CPUS },
 	{ "vvu", required_argument, NULL, OPT_VVU },
 	{ "serial", required_argument, NULL, OPT_SERIAL },
@@ -240,6 +247,17 @@ static int set_memory(struct parse *p, const char *text)
 	return 0;
 }
 
+static int set_hugepages(struct parse *p, const char *text)
+{
+	uint64_t *page = &p->conf->hugepages;
+
+	if (!text)
+		*page = pages_default_huge();
+	else if (prog_parse_size(text, page) || (*page != PAGE_2M && *page != PAGE_1G))
+		return bad(p, "--hugepages=%s: not a size of huge pages; give 2M or 1G", text);
+	return 0;
+}
+
 static int set_cmdline(struct parse *p, const char *text)
 {
 	if (strlen(text) > CMDLINE_MAX)
@@ -262,6 +280,11 @@ static int set_option(struct parse *p, int opt, const char *arg)
 		return set_cmdline(p, arg);
 	case OPT_MEMORY:
 		return set_memory(p, arg);
+	case OPT_HUGEPAGES:
+		return set_hugepages(p, arg);
+	case OPT_PREFAULT:
+		conf->prefault = true;
+		return 0;
 	case OPT_CPUS:
 		if (prog_parse_u32(arg, 1, CONF_CPUS_MAX, &conf->cpus))
 			return bad(p, "--cpus %s: give a number from 1 to %u", arg, CONF_CPUS_MAX);

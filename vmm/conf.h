@@ -33,6 +33,9 @@ struct vmm_conf {
 	char *initrd;	 /* NULL: none */
 	char *cmdline;	 /* never NULL */
 	uint64_t memory; /* bytes */
+	uint64_t
+		hugepages; /* size of the pages that guest RAM is to be made of; 0: ordinary ones */
+	bool prefault;	   /* memory is there before it is used: guest RAM, front-ends' regions */
 	uint32_t cpus;
 	struct conf_vvu *vvu;
 	unsigned int num_vvu;

@@ -7,21 +7,32 @@
 #ifndef VMM_MEM_H
 #define VMM_MEM_H
 
+#include <stdbool.h>
+
 #include "vq/memmap.h"
+
+struct mem_conf {
+	uint64_t bytes; /* a multiple of 4096 */
+	uint64_t page;	/* huge pages of that size (2 MiB, 1 GiB); 0: ordinary ones */
+	bool prefault;	/* all of it is there from the beginning */
+};
 
 struct mem {
 	int fd;
-	uint8_t *host; /* all of it, 2 MiB aligned */
+	uint8_t *host; /* all of it, aligned to its page size and to 2 MiB */
 	uint64_t size;
 	uint64_t low;  /* bytes below the hole */
 	uint64_t high; /* bytes from MACHINE_RAM_HIGH_BASE on */
+	uint64_t page; /* of the huge pages behind it, or 0 */
+	bool prefault;
 };
 
 /*
- * Allocates size bytes (a multiple of 4096) and adds them to map. Nothing is touched: pages appear
- * when the guest uses them. 0 or -errno with *what naming the call that failed.
+ * Allocates memory and adds it to map. Ordinary pages appear when the guest uses them unless prefault says
+ * otherwise; huge ones are there at once, and the size is rounded up to them. 0 or -errno with *what
+ * naming the call that failed.
  */
-int mem_create(struct mem *mem, uint64_t size, struct memmap *map, const char **what);
+int mem_create(struct mem *mem, const struct mem_conf *conf, struct memmap *map, const char **what);
 void mem_destroy(struct mem *mem);
 /* Drops all contents; the guest finds zeros. 0 or -errno. */
 int mem_clear(struct mem *mem);

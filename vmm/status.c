@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/pages.h"
 #include "vmm/stats_page.h"
 #include "vmm/status.h"
 #include "vmm/vm.h"
@@ -108,6 +109,7 @@ static void add_process(const struct vm *vm, struct json_object *reply)
 	put(reply, "wakeups", count_wakeups(vm));
 	put(reply, "rss_kib", proc_sum("/proc/self/status", keys, ARRAY_LEN(keys)));
 	put(reply, "memory", vm->mem.size);
+	put(reply, "memory_page", vm->mem.page ? vm->mem.page : PAGE_4K);
 	put(reply, "tsc_khz", vm->tsc_khz);
 	put(reply, "restarts", vm->restarts);
 }

@@ -7,6 +7,7 @@
 
 #include "abi/machine.h"
 #include "vmm/hostlib/log.h"
+#include "vmm/pages.h"
 #include "vmm/vm.h"
 
 /* --- machine_ops: the VM is their ctx --- */
@@ -241,18 +242,52 @@ static void on_request(evutil_socket_t fd, short what, void *arg)
 
 /* --- building it --- */
 
+/* One line that says what lacks and what helps. */
+static void warn_no_huge_pages(const struct vmm_conf *conf, const char *what, int err)
+{
+	unsigned long long kib = conf->hugepages >> 10;
+	unsigned long long need = (conf->memory + conf->hugepages - 1) / conf->hugepages;
+	long long free = pages_free(conf->hugepages);
+
+	if (free < 0)
+		log_warn(NULL,
+			 "--hugepages: this host has no huge pages of %llu KiB; give another size; "
+			 "going "
+			 "on with ordinary memory",
+			 kib);
+	else
+		log_warn(NULL,
+			 "--hugepages: guest RAM takes %llu huge pages of %llu KiB, the host has "
+			 "%lld "
+			 "free (%s: %s); raise vm.nr_hugepages "
+			 "(/sys/kernel/mm/hugepages/hugepages-%llukB/nr_hugepages); going on with "
+			 "ordinary memory",
+			 need, kib, free, what, strerror(-err), kib);
+}
+
 static void create_memory(struct vm *vm)
 {
+	struct mem_conf conf = { .bytes = vm->conf->memory,
+				 .page = vm->conf->hugepages,
+				 .prefault = vm->conf->prefault };
 	struct machine *m = &vm->machine;
 	const char *what;
 	int ret;
 
-	if (vm->mem.high && MACHINE_RAM_HIGH_BASE + vm->mem.high > BIT_ULL(m->phys_bits))
+	if (conf.bytes > MACHINE_MMIO32_BASE &&
+	    MACHINE_RAM_HIGH_BASE + conf.bytes - MACHINE_MMIO32_BASE > BIT_ULL(m->phys_bits))
 		die("--memory: more than the guest's %u address bits reach; give less",
 		    m->phys_bits);
-	ret = mem_create(&vm->mem, vm->conf->memory, &m->ram, &what);
+	ret = mem_create(&vm->mem, &conf, &m->ram, &what);
+	if (ret && conf.page) {
+		warn_no_huge_pages(vm->conf, what, ret);
+		conf.page = 0;
+		ret = mem_create(&vm->mem, &conf, &m->ram, &what);
+	}
 	if (ret)
 		die("--memory: %s: %s; give less, or free memory", what, strerror(-ret));
+	if (conf.prefault && pages_populate(vm->mem.host, PAGE_4K) == -EOPNOTSUPP)
+		log_warn(NULL, "--prefault: this kernel cannot (Linux 5.14 or newer can)");
 	vm->ram_slots[0] = kvm_slot_add(&vm->kvm, 0, vm->mem.low, vm->mem.host);
 	if (vm->mem.high && vm->ram_slots[0] >= 0)
 		vm->ram_slots[1] = kvm_slot_add(&vm->kvm, MACHINE_RAM_HIGH_BASE, vm->mem.high,

@@ -60,7 +60,7 @@ class VmPath(Path):
     """Proxy and back-end VM."""
 
     def __init__(self, session, count, app=("switch",), modes=None, memory="32M", cpus=1,
-                 cpu=None, shm=None, hold=None, vmm=True):
+                 cpu=None, shm=None, hold=None, vmm=True, vmm_args=()):
         super().__init__(session, "vm", count, modes)
         self.app = list(app)
         self.memory = memory
@@ -68,6 +68,7 @@ class VmPath(Path):
         self.cpu = cpu
         self.shm = shm
         self.hold = hold
+        self.vmm_args = list(vmm_args)
         self.link = session.dir / "link"
         self.proxy = None
         self.vmm = None
@@ -88,7 +89,7 @@ class VmPath(Path):
         """Start vvu-vmm with the appliance; does not wait."""
         argv = [paths.program("vvu-vmm"), "--kernel", paths.program("appliance.elf"),
                 "--cmdline", " ".join(self.app), "--memory", self.memory, "--cpus", self.cpus,
-                "--serial", "stdio", "--control", self.control("vmm")]
+                "--serial", "stdio", "--control", self.control("vmm"), *self.vmm_args]
         for i in range(self.count):
             shm = f",shm={self.shm}" if self.shm else ""
             argv += ["--vvu", f"link={self.link},port={self.name(i)}{shm}"]

@@ -55,6 +55,8 @@ static void defaults(void **state)
 	assert_null(conf.initrd);
 	assert_string_equal(conf.cmdline, "");
 	assert_int_equal(conf.memory, 64 << 20);
+	assert_int_equal(conf.hugepages, 0);
+	assert_false(conf.prefault);
 	assert_int_equal(conf.cpus, 1);
 	assert_int_equal(conf.num_vvu, 0);
 	assert_int_equal(conf.serial, CONF_SERIAL_STDIO);
@@ -100,6 +102,21 @@ static void everything(void **state)
 	conf_free(&conf);
 }
 
+static void huge_pages(void **state)
+{
+	struct vmm_conf conf;
+	char error[256];
+
+	assert_int_equal(parse(&conf, "--kernel k --hugepages --prefault", error), CONF_RUN);
+	assert_true(conf.hugepages >= 2 << 20);
+	assert_true(conf.prefault);
+	conf_free(&conf);
+	assert_int_equal(parse(&conf, "--kernel k --hugepages=1G", error), CONF_RUN);
+	assert_int_equal(conf.hugepages, 1 << 30);
+	assert_false(conf.prefault);
+	conf_free(&conf);
+}
+
 static void nonsense(void **state)
 {
 	static const struct {
@@ -120,6 +137,10 @@ static void nonsense(void **state)
 		{ "--kernel k --memory 67108865", "--memory" },
 		{ "--kernel k --memory 99999999999999999999", "--memory" },
 		{ "--kernel k --memory 9999999T", "--memory" },
+		{ "--kernel k --hugepages=4K", "--hugepages" },
+		{ "--kernel k --hugepages=", "--hugepages" },
+		{ "--kernel k --hugepages --hugepages=2M", "--hugepages" },
+		{ "--kernel k --prefault=yes", "--prefault" },
 		{ "--kernel k --cpus 0", "--cpus" },
 		{ "--kernel k --cpus 129", "--cpus" },
 		{ "--kernel k --cpus two", "--cpus" },
@@ -190,9 +211,9 @@ static void long_cmdline(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),	cmocka_unit_test(everything),
-		cmocka_unit_test(nonsense),	cmocka_unit_test(many_ports),
-		cmocka_unit_test(long_cmdline),
+		cmocka_unit_test(defaults),   cmocka_unit_test(everything),
+		cmocka_unit_test(huge_pages), cmocka_unit_test(nonsense),
+		cmocka_unit_test(many_ports), cmocka_unit_test(long_cmdline),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
