@@ -241,7 +241,7 @@ static void deliver(struct vvu_dev *d, const struct vhost_user_msg *msg)
 		return;
 	}
 	vq_chain_write(&d->chain, 0, msg, bytes);
-	vq_dev_put(rx, d->chain.head, bytes);
+	vq_dev_put(rx, d->chain.ref, bytes);
 	vq_dev_publish(rx);
 	d->counters.to_driver++;
 	if (vq_dev_call_needed(rx))
@@ -485,7 +485,7 @@ static int take_tx(struct vvu_dev *d, bool drop)
 		vq_dev_unget(tx, 1);
 		return 0;
 	}
-	vq_dev_put(tx, d->chain.head, 0);
+	vq_dev_put(tx, d->chain.ref, 0);
 	vq_dev_publish(tx);
 	if (vq_dev_call_needed(tx))
 		virtio_dev_call(&d->vp.dev, VVU_QUEUE_TX);

@@ -214,7 +214,7 @@ void net_tx_done(struct net_burst *burst)
 
 	for (unsigned int i = 0; i < burst->num; i++) {
 		bytes += burst->frames[i].len;
-		vq_dev_put(&vr->vq, burst->frames[i].chain->head, 0);
+		vq_dev_put(&vr->vq, burst->frames[i].chain->ref, 0);
 	}
 	burst->port->counters[CTR_RX_FRAMES] += burst->num;
 	burst->port->counters[CTR_RX_BYTES] += bytes;
@@ -288,7 +288,7 @@ static uint32_t net_fill(struct source *s, uint32_t done, struct cursor *to)
 struct spread {
 	unsigned int num;
 	uint32_t done; /* bytes of the frame */
-	uint16_t heads[NET_MRG_MAX];
+	struct vq_ref refs[NET_MRG_MAX];
 	uint32_t written[NET_MRG_MAX];
 };
 
@@ -308,7 +308,7 @@ static enum port_counter net_rx_more(struct port *to, struct vring *vr, struct s
 			return why;
 		c = cursor_in(chain);
 		sp->done = net_fill(s, before, &c);
-		sp->heads[sp->num] = chain->head;
+		sp->refs[sp->num] = chain->ref;
 		sp->written[sp->num++] = sp->done - before;
 		if (sp->done == before)
 			return CTR_DROP_SMALL_BUFFER;
@@ -327,13 +327,13 @@ static bool net_rx_scatter(struct port *to, struct vring *vr, struct source *s,
 
 	if (first->in_bytes < to->hdr_len) {
 		/* Useless for any frame: given back empty, or it would block the ring for ever. */
-		vq_dev_put(&vr->vq, first->head, 0);
+		vq_dev_put(&vr->vq, first->ref, 0);
 		return net_drop(to, CTR_DROP_SMALL_BUFFER);
 	}
 	cursor_skip(&c, to->hdr_len);
 	sp.done = net_fill(s, 0, &c);
 	sp.num = 1;
-	sp.heads[0] = first->head;
+	sp.refs[0] = first->ref;
 	sp.written[0] = to->hdr_len + sp.done;
 	if (sp.done < s->len)
 		why = to->mrg_rxbuf ? net_rx_more(to, vr, s, &sp, &scratch->more)
@@ -348,7 +348,7 @@ static bool net_rx_scatter(struct port *to, struct vring *vr, struct source *s,
 	c = cursor_in(first);
 	cursor_write(&c, (const uint8_t *)&s->hdr, to->hdr_len);
 	for (unsigned int i = 0; i < sp.num; i++)
-		vq_dev_put(&vr->vq, sp.heads[i], sp.written[i]);
+		vq_dev_put(&vr->vq, sp.refs[i], sp.written[i]);
 	return true;
 }
 
@@ -385,7 +385,7 @@ static bool net_rx_put(struct port *to, struct source *s, struct net_scratch *sc
 		dst += to->hdr_len + s->head_len;
 		if (s->len > s->head_len)
 			cursor_read(&s->rest, dst, s->len - s->head_len);
-		vq_dev_put(&vr->vq, chain->head, to->hdr_len + s->len);
+		vq_dev_put(&vr->vq, chain->ref, to->hdr_len + s->len);
 	} else if (!net_rx_scatter(to, vr, s, scratch)) {
 		return false;
 	}

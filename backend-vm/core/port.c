@@ -98,7 +98,7 @@ void port_ring_broken(struct port *port, struct vring *vr)
 
 	if (vr->state == VRING_BROKEN)
 		return;
-	vr->base = vr->vq.last_avail;
+	vr->base = vq_dev_base(&vr->vq);
 	vq_dev_stop(&vr->vq);
 	text_init(&t);
 	text_add(&t, "stopped, broken: ");
@@ -128,7 +128,7 @@ void vring_start(struct port *port, struct vring *vr)
 		.avail = vring_part(port, vr->addr.avail_user_addr),
 		.used = vring_part(port, vr->addr.used_user_addr),
 		.size = vr->num,
-		.avail_base = vr->base,
+		.base = vr->base,
 		.event_idx = has(port->features, VIRTIO_F_EVENT_IDX_BIT),
 		.indirect = has(port->features, VIRTIO_F_INDIRECT_DESC_BIT),
 	};
@@ -136,7 +136,6 @@ void vring_start(struct port *port, struct vring *vr)
 	vr->state = VRING_STARTED;
 	vr->dirty = false;
 	if (vq_dev_start(&vr->vq, &conf)) {
-		vr->vq.last_avail = vr->base;
 		port_ring_broken(port, vr);
 		return;
 	}
@@ -148,7 +147,7 @@ void vring_stop(struct vring *vr)
 {
 	if (vr->state == VRING_STARTED) {
 		vq_dev_stop(&vr->vq);
-		vr->base = vr->vq.last_avail;
+		vr->base = vq_dev_base(&vr->vq);
 	}
 	vr->state = VRING_STOPPED;
 	vr->dirty = false;

@@ -35,7 +35,7 @@ struct vring {
 	struct vq_dev vq;
 	struct vhost_user_vring_addr addr; /* user addresses, as the front-end gave them */
 	uint32_t num;
-	uint16_t base;
+	uint32_t base; /* as in SET_VRING_BASE */
 	uint8_t index;
 	bool addr_set;
 	bool enable; /* by SET_VRING_ENABLE */

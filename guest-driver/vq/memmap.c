@@ -64,6 +64,16 @@ int memmap_del(struct memmap *map, struct gpa start, uint64_t size)
 	return 0;
 }
 
+int memmap_find(const struct memmap *map, struct gpa addr, uint64_t len)
+{
+	unsigned int at = first_ending_after(map, addr.v);
+	const struct memmap_region *r = &map->regions[at];
+
+	if (len == 0 || at == map->num || addr.v < r->start || len > r->size - (addr.v - r->start))
+		return -ENOENT;
+	return (int)at;
+}
+
 void *memmap_translate_slow(struct memmap *map, struct gpa addr, uint64_t want, uint64_t *len)
 {
 	unsigned int at = first_ending_after(map, addr.v);

@@ -77,8 +77,8 @@ int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf)
 {
 	*vq = (struct vq_dev){
 		.map = conf->map,
-		.last_avail = conf->avail_base,
-		.avail_seen = conf->avail_base,
+		.last_avail = (uint16_t)conf->base,
+		.avail_seen = (uint16_t)conf->base,
 		.event_idx = conf->event_idx,
 		.indirect = conf->indirect,
 		.conf = *conf,
@@ -111,6 +111,11 @@ int vq_dev_remap(struct vq_dev *vq)
 void vq_dev_stop(struct vq_dev *vq)
 {
 	forget_ring(vq);
+}
+
+uint32_t vq_dev_base(const struct vq_dev *vq)
+{
+	return vq->last_avail;
 }
 
 /* The driver's used_event and our avail_event lie behind the rings' entries. */
@@ -334,7 +339,7 @@ static inline int get_next(struct vq_dev *vq, struct vq_chain *chain)
 		vq_dev_break(vq, VQ_BROKEN_HEAD);
 		return -EPROTO;
 	}
-	chain->head = head;
+	chain->ref = (struct vq_ref){ head, 1 };
 	desc = desc_snapshot(&vq->desc[head]);
 	p = memmap_try(vq->map, gpa(desc.addr), desc.len);
 	if (!p || desc.len == 0 || (desc.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)))
@@ -366,6 +371,73 @@ int vq_dev_get(struct vq_dev *vq, struct vq_chain *chain)
 	return get_next(vq, chain);
 }
 
+/* The region that holds [addr, addr + len), when the hint's does not; NULL when none holds all of it. */
+static __attribute__((noinline)) const struct memmap_region *
+other_region(struct vq_dev *vq, struct gpa addr, uint32_t len)
+{
+	int at = memmap_find(vq->map, addr, len);
+
+	if (at < 0)
+		return NULL;
+	vq->hit = (unsigned int)at;
+	return &vq->map->regions[at];
+}
+
+/* Reads up to max avail entries, which are remembered in ones[].ref, and gets their descriptors on the way. */
+static unsigned int ones_heads(const struct vq_dev *vq, struct vq_one *ones, unsigned int max)
+{
+	unsigned int n = (uint16_t)(vq->avail_seen - vq->last_avail);
+	unsigned int mask = vq->size - 1u;
+
+	if (n > max)
+		n = max;
+	for (unsigned int i = 0; i < n; i++) {
+		uint16_t head = vq_load16(&vq->avail->ring[(vq->last_avail + i) & mask]);
+
+		ones[i].ref = (struct vq_ref){ head, 1 };
+		__builtin_prefetch(&vq->desc[head & mask]);
+	}
+	return n;
+}
+
+unsigned int vq_dev_get_ones(struct vq_dev *vq, bool writable, struct vq_one *ones,
+			     unsigned int max)
+{
+	const uint16_t care = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
+	const uint16_t want = writable ? VRING_DESC_F_WRITE : 0;
+	const struct memmap_region *r;
+	unsigned int n = ones_heads(vq, ones, max);
+	unsigned int i;
+
+	if (n == 0) /* also when stopped or broken, see forget_ring() */
+		return 0;
+	r = &vq->map->regions[vq->hit];
+	for (i = 0; i < n; i++) {
+		struct vring_desc desc;
+		uint64_t offset;
+
+		if (vq_unlikely(ones[i].ref.id >= vq->size))
+			break;
+		desc = desc_snapshot(&vq->desc[ones[i].ref.id]);
+		if (vq_unlikely((desc.flags & care) != want || desc.len == 0))
+			break;
+		offset = desc.addr - r->start; /* huge when addr lies before the region */
+		if (vq_unlikely(offset >= r->size || desc.len > r->size - offset)) {
+			const struct memmap_region *other =
+				other_region(vq, gpa(desc.addr), desc.len);
+
+			if (!other)
+				break;
+			r = other;
+			offset = desc.addr - r->start;
+		}
+		ones[i].base = r->host + offset;
+		ones[i].len = desc.len;
+	}
+	vq->last_avail = (uint16_t)(vq->last_avail + i);
+	return i;
+}
+
 void vq_dev_unget(struct vq_dev *vq, unsigned int n)
 {
 	vq->last_avail = (uint16_t)(vq->last_avail - n);
@@ -373,16 +445,31 @@ void vq_dev_unget(struct vq_dev *vq, unsigned int n)
 		vq->avail_seen = vq->last_avail; /* as in forget_ring() */
 }
 
-void vq_dev_put(struct vq_dev *vq, uint16_t head, uint32_t written)
+static inline void put_used(struct vq_dev *vq, uint16_t at, uint16_t id, uint32_t written)
 {
-	struct vring_used_elem *elem;
+	struct vring_used_elem elem = { .id = id, .len = written };
+
+	/* One store of 8 bytes, 4-aligned: it may tear, but nobody looks before used idx says so. */
+	__builtin_memcpy(&vq->used->ring[at & (vq->size - 1u)], &elem, sizeof(elem));
+}
+
+void vq_dev_put(struct vq_dev *vq, struct vq_ref ref, uint32_t written)
+{
+	if (vq_unlikely(!vq->used))
+		return;
+	put_used(vq, vq->used_next++, ref.id, written);
+}
+
+void vq_dev_put_ones(struct vq_dev *vq, const struct vq_one *ones, const uint32_t *written,
+		     unsigned int n)
+{
+	uint16_t at = vq->used_next;
 
 	if (vq_unlikely(!vq->used))
 		return;
-	elem = &vq->used->ring[vq->used_next & (vq->size - 1u)];
-	vq_store32(&elem->id, head);
-	vq_store32(&elem->len, written);
-	vq->used_next++;
+	for (unsigned int i = 0; i < n; i++)
+		put_used(vq, (uint16_t)(at + i), ones[i].ref.id, written ? written[i] : 0);
+	vq->used_next = (uint16_t)(at + n);
 }
 
 void vq_dev_publish(struct vq_dev *vq)
@@ -393,22 +480,42 @@ void vq_dev_publish(struct vq_dev *vq)
 	vq_publish_idx(&vq->used->idx, vq->used_idx);
 }
 
-bool vq_dev_call_needed(struct vq_dev *vq)
+/* Does what the driver asks for at this moment call for a call? */
+static bool call_wanted(const struct vq_dev *vq)
 {
-	uint16_t old = vq->used_called;
-	bool first = !vq->called_valid;
+	if (!vq->event_idx)
+		return !(vq_load16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+	return !vq->called_valid ||
+	       vring_need_event(vq_load16(used_event(vq)), vq->used_idx, vq->used_called);
+}
 
-	if (vq_unlikely(!vq->used))
-		return false;
-	if (old == vq->used_idx)
+bool vq_dev_call_hint(struct vq_dev *vq)
+{
+	if (vq->used_called == vq->used_idx || vq_unlikely(!vq->used) || !call_wanted(vq))
 		return false;
 	vq->used_called = vq->used_idx;
 	vq->called_valid = true;
+	return true;
+}
 
+bool vq_dev_call_settle(struct vq_dev *vq)
+{
+	bool wanted;
+
+	if (vq->used_called == vq->used_idx || vq_unlikely(!vq->used))
+		return false;
+	wanted = call_wanted(vq);
+	vq->used_called = vq->used_idx;
+	vq->called_valid = true;
+	return wanted;
+}
+
+bool vq_dev_call_needed(struct vq_dev *vq)
+{
+	if (vq->used_called == vq->used_idx || vq_unlikely(!vq->used))
+		return false;
 	vq_mb_idx_before_event();
-	if (!vq->event_idx)
-		return !(vq_load16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
-	return first || vring_need_event(vq_load16(used_event(vq)), vq->used_idx, old);
+	return vq_dev_call_settle(vq);
 }
 
 void vq_dev_kick_disable(struct vq_dev *vq)

@@ -25,7 +25,7 @@ struct run {
 	struct vq_dev vq;
 	struct vq_dev_conf conf;
 	struct vq_chain *chain;
-	uint16_t held[HELD_MAX]; /* heads taken and not put, oldest first */
+	struct vq_ref held[HELD_MAX]; /* taken and not put, oldest first */
 	unsigned int num_held;
 	unsigned int untakeable; /* taken since the last put: the most that may be untaken */
 	bool region_in[REGION_NUM];
@@ -54,7 +54,7 @@ static void start(struct run *r)
 		.avail = gpa(region_start[0] + 2048),
 		.used = gpa(region_start[0] + 4096),
 		.size = 1u << (b & 7) % 7, /* 1..64 */
-		.avail_base = b & 0x10 ? input_u16(&r->in) : 0,
+		.base = b & 0x10 ? input_u16(&r->in) : 0,
 		.event_idx = b & 0x20,
 		.indirect = !(b & 0x40),
 	};
@@ -107,12 +107,12 @@ static void get(struct run *r)
 	if (rc != 1)
 		return;
 	CHECK(r->vq.running && !r->vq.broken);
-	CHECK(c->head < r->vq.size);
+	CHECK(c->ref.id < r->vq.size);
 	CHECK((unsigned int)c->num_out + c->num_in <= VQ_CHAIN_SEGS_MAX);
 	check_segments(c->segs, c->num_out, c->out_bytes);
 	check_segments(c->segs + c->num_out, c->num_in, c->in_bytes);
 	CHECK(r->num_held < r->vq.size);
-	r->held[r->num_held++] = c->head;
+	r->held[r->num_held++] = c->ref;
 	r->untakeable++;
 }
 

@@ -105,16 +105,16 @@ static void alternating(struct bench *b)
 
 static void burst(struct bench *b)
 {
-	uint16_t heads[BURST];
+	struct vq_ref refs[BURST];
 	unsigned int n = 0;
 
 	b->avail->idx = (uint16_t)(b->avail->idx + BURST);
 	while (n < BURST && vq_dev_get(&b->vq, &b->chain) == 1) {
-		heads[n++] = b->chain.head;
+		refs[n++] = b->chain.ref;
 		sink = (uint8_t)b->chain.segs[0].len;
 	}
 	for (unsigned int i = 0; i < n; i++)
-		vq_dev_put(&b->vq, heads[i], 0);
+		vq_dev_put(&b->vq, refs[i], 0);
 	vq_dev_publish(&b->vq);
 	sink = vq_dev_call_needed(&b->vq);
 	if (n != BURST)

@@ -109,6 +109,11 @@ static inline void rm_offer(struct ring_memory *m, uint16_t head)
 	m->avail->idx++;
 }
 
+static inline struct vq_ref rm_ref(uint16_t head)
+{
+	return (struct vq_ref){ head, 1 };
+}
+
 static inline le16 *rm_used_event(struct ring_memory *m)
 {
 	return &m->avail->ring[m->size];

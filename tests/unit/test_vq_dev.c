@@ -32,7 +32,7 @@ static void one_descriptor(void **state)
 	assert_int_equal(vq_dev_avail(&m->vq), 2);
 
 	assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
-	assert_int_equal(m->chain->head, 3);
+	assert_int_equal(m->chain->ref.id, 3);
 	assert_int_equal(m->chain->num_out, 1);
 	assert_int_equal(m->chain->num_in, 0);
 	assert_int_equal(m->chain->out_bytes, 100);
@@ -41,7 +41,7 @@ static void one_descriptor(void **state)
 	assert_int_equal(m->chain->segs[0].len, 100);
 
 	assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
-	assert_int_equal(m->chain->head, 5);
+	assert_int_equal(m->chain->ref.id, 5);
 	assert_int_equal(m->chain->num_out, 0);
 	assert_int_equal(m->chain->num_in, 1);
 	assert_int_equal(m->chain->in_bytes, 200);
@@ -49,8 +49,8 @@ static void one_descriptor(void **state)
 	assert_int_equal(vq_dev_get(&m->vq, m->chain), 0);
 
 	/* Out of order, invisible until published. */
-	vq_dev_put(&m->vq, 5, 150);
-	vq_dev_put(&m->vq, 3, 0);
+	vq_dev_put(&m->vq, rm_ref(5), 150);
+	vq_dev_put(&m->vq, rm_ref(3), 0);
 	assert_int_equal(m->used->idx, 0);
 	vq_dev_publish(&m->vq);
 	assert_int_equal(m->used->idx, 2);
@@ -148,7 +148,7 @@ static void indirect_tables(void **state)
 	rm_desc(m, 1, table, 48, INDIRECT | WRITE, 0); /* the write flag is to be ignored */
 	rm_offer(m, 1);
 	assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
-	assert_int_equal(m->chain->head, 1);
+	assert_int_equal(m->chain->ref.id, 1);
 	assert_int_equal(m->chain->num_out, 2);
 	assert_int_equal(m->chain->num_in, 1);
 	assert_int_equal(m->chain->out_bytes, 1512);
@@ -338,7 +338,7 @@ static void avail_idx_jumps(void **state)
 	m->avail->idx++;
 	expect_broken(m, VQ_BROKEN_AVAIL_IDX);
 	/* What was taken before can still be given back. */
-	vq_dev_put(&m->vq, 7, 0);
+	vq_dev_put(&m->vq, rm_ref(7), 0);
 	vq_dev_publish(&m->vq);
 	assert_int_equal(m->used->idx, 1);
 	rm_free(m);
@@ -357,8 +357,92 @@ static void unget(void **state)
 	vq_dev_unget(&m->vq, 2);
 	assert_int_equal(vq_dev_avail(&m->vq), 3);
 	assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
-	assert_int_equal(m->chain->head, 1);
+	assert_int_equal(m->chain->ref.id, 1);
 	rm_free(m);
+}
+
+/* Bursts of chains of one descriptor; anything else is left to vq_dev_get(). */
+static void ones(void **state)
+{
+	struct ring_memory *m = rm_new(8);
+	struct vq_one one[8];
+
+	assert_int_equal(vq_dev_get_ones(&m->vq, false, one, 8), 0);
+	for (uint16_t i = 0; i < 8; i++)
+		rm_desc(m, i, i & 1 ? RM_FAR + 16 * i : RM_BUF + 16u * i, i + 1u, 0, 0);
+	rm_desc(m, 5, RM_BUF, 7, WRITE, 0);
+	for (uint16_t i = 8; i--;)
+		rm_offer(m, i);
+	assert_int_equal(vq_dev_get_ones(&m->vq, false, one, 8),
+			 0); /* not looked at the index yet */
+	assert_int_equal(vq_dev_avail(&m->vq), 8);
+	assert_int_equal(vq_dev_get_ones(&m->vq, true, one, 8), 0); /* the other direction */
+	assert_int_equal(vq_dev_get_ones(&m->vq, false, one, 0), 0);
+	assert_int_equal(vq_dev_get_ones(&m->vq, false, one, 8), 2);
+	assert_int_equal(one[0].ref.id, 7);
+	assert_ptr_equal(one[0].base, m->far + 16 * 7);
+	assert_int_equal(one[0].len, 8);
+	assert_int_equal(one[1].ref.id, 6);
+	assert_ptr_equal(one[1].base, m->low + 0x6000 + 16 * 6);
+	assert_int_equal(vq_dev_get_ones(&m->vq, true, one + 2, 8), 1);
+	assert_int_equal(vq_dev_get_ones(&m->vq, false, one + 3, 1), 1);
+	assert_int_equal(one[3].ref.id, 4);
+	vq_dev_unget(&m->vq, 2);
+	assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
+	assert_int_equal(m->chain->ref.id, 5);
+	assert_int_equal(m->chain->num_in, 1);
+	assert_int_equal(vq_dev_get_ones(&m->vq, false, one + 3, 8), 5);
+
+	vq_dev_put_ones(&m->vq, one, NULL, 2);
+	vq_dev_put_ones(&m->vq, one + 2, (const uint32_t[]){ 7, 1 }, 2);
+	assert_int_equal(m->used->idx, 0);
+	vq_dev_publish(&m->vq);
+	assert_int_equal(m->used->idx, 4);
+	assert_int_equal(m->used->ring[1].id, 6);
+	assert_int_equal(m->used->ring[1].len, 0);
+	assert_int_equal(m->used->ring[2].id, 5);
+	assert_int_equal(m->used->ring[2].len, 7);
+	vq_dev_break(&m->vq, VQ_BROKEN_CONTENT);
+	assert_int_equal(vq_dev_get_ones(&m->vq, false, one, 8), 0);
+	rm_free(m);
+}
+
+/* What ends a burst is taken, or refused, by vq_dev_get(). */
+static void ones_stop(void **state)
+{
+	const struct {
+		struct vring_desc d;
+		uint16_t head;
+		int get;
+	} cases[] = {
+		{ { RM_BUF, 0, 0, 0 }, 1, 1 },
+		{ { RM_BUF, 1, NEXT, 2 }, 1, 1 },
+		{ { RM_HIGH - 8, 16, 0, 0 }, 1, 1 },
+		{ { RM_FAR + RM_BYTES - 8, 9, 0, 0 }, 1, -EPROTO },
+		{ { RM_BUF, 16, INDIRECT, 0 }, 1, -EPROTO },
+		{ { RM_BUF, 1, 0, 0 }, 8, -EPROTO },
+		{ { UINT64_MAX, 2, 0, 0 }, 1, -EPROTO },
+	};
+	struct vq_one one[4];
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct ring_memory *m = rm_new(8);
+
+		m->vq.indirect = false;
+		rm_desc(m, 0, RM_BUF, 1, 0, 0);
+		m->desc[1] = cases[i].d;
+		rm_desc(m, 2, RM_BUF, 1, 0, 0);
+		rm_offer(m, 0);
+		rm_offer(m, cases[i].head);
+		rm_offer(m, 2);
+		assert_int_equal(vq_dev_avail(&m->vq), 3);
+		assert_int_equal(vq_dev_get_ones(&m->vq, false, one, 4), 1);
+		assert_int_equal(vq_dev_get_ones(&m->vq, false, one, 4), 0);
+		assert_false(m->vq.broken);
+		assert_int_equal(vq_dev_get(&m->vq, m->chain), cases[i].get);
+		assert_int_equal(vq_dev_get_ones(&m->vq, false, one, 4), cases[i].get == 1);
+		rm_free(m);
+	}
 }
 
 static void bad_geometry(void **state)
@@ -384,10 +468,11 @@ static void bad_geometry(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(bad_sizes); i++) {
 		conf = rm_conf(m, bad_sizes[i]);
-		conf.avail_base = 77;
+		conf.base = 77;
 		assert_int_equal(vq_dev_start(&m->vq, &conf), -EPROTO);
 		assert_int_equal(m->vq.broken, VQ_BROKEN_SIZE);
-		assert_int_equal(m->vq.last_avail, 77); /* GET_VRING_BASE still says where it was */
+		assert_int_equal(vq_dev_base(&m->vq),
+				 77); /* GET_VRING_BASE still says where it was */
 		assert_int_equal(vq_dev_get(&m->vq, m->chain), -EPROTO);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -398,7 +483,7 @@ static void bad_geometry(void **state)
 		assert_int_equal(vq_dev_start(&m->vq, &conf), -EPROTO);
 		assert_int_equal(m->vq.broken, VQ_BROKEN_ADDRESS);
 		/* Nothing to write to, and nothing is written. */
-		vq_dev_put(&m->vq, 0, 0);
+		vq_dev_put(&m->vq, rm_ref(0), 0);
 		vq_dev_publish(&m->vq);
 		assert_false(vq_dev_call_needed(&m->vq));
 		assert_false(vq_dev_kick_enable(&m->vq));
@@ -427,12 +512,12 @@ static void restart_and_remap(void **state)
 	/* Positions: avail from the base, used from the ring. */
 	m->avail->idx = 1000;
 	m->used->idx = 998;
-	conf.avail_base = 999;
+	conf.base = 999;
 	assert_int_equal(vq_dev_start(&m->vq, &conf), 0);
 	rm_desc(m, 0, RM_BUF, 1, 0, 0);
 	assert_int_equal(vq_dev_avail(&m->vq), 1);
 	assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
-	vq_dev_put(&m->vq, 0, 0);
+	vq_dev_put(&m->vq, rm_ref(0), 0);
 
 	/* The ring's memory goes: nothing is written to it any more, not even when broken. */
 	vq_dev_break(&m->vq, VQ_BROKEN_CONTENT);
@@ -455,7 +540,7 @@ static void restart_and_remap(void **state)
 	assert_ptr_equal(m->chain->segs[0].base, m->far + 0x6000);
 
 	vq_dev_stop(&m->vq);
-	assert_int_equal(m->vq.last_avail, 1000);
+	assert_int_equal(vq_dev_base(&m->vq), 1000);
 	assert_int_equal(vq_dev_get(&m->vq, m->chain), 0);
 	assert_int_equal(vq_dev_avail(&m->vq), 0);
 	assert_int_equal(vq_dev_remap(&m->vq), 0);
@@ -467,7 +552,7 @@ static void publish(struct ring_memory *m, unsigned int n)
 	while (n--) {
 		rm_offer(m, 0);
 		assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
-		vq_dev_put(&m->vq, 0, 0);
+		vq_dev_put(&m->vq, rm_ref(0), 0);
 	}
 	vq_dev_publish(&m->vq);
 }
@@ -520,6 +605,35 @@ static void calls_by_event(void **state)
 	assert_false(vq_dev_call_needed(&m->vq));
 	publish(m, 1);
 	assert_true(vq_dev_call_needed(&m->vq));
+	rm_free(m);
+}
+
+/* One fence for many rings: what the hint leaves undecided, the settling decides. */
+static void calls_hinted(void **state)
+{
+	struct ring_memory *m = rm_new(8);
+
+	m->vq.event_idx = true;
+	rm_desc(m, 0, RM_BUF, 1, 0, 0);
+	assert_false(vq_dev_call_hint(&m->vq));
+	publish(m, 1);
+	assert_true(vq_dev_call_hint(&m->vq)); /* as always after a start */
+	assert_false(vq_dev_call_settle(&m->vq));
+	*rm_used_event(m) = 3;
+	publish(m, 2);
+	assert_false(vq_dev_call_hint(&m->vq));
+	publish(m, 3);
+	assert_true(vq_dev_call_hint(&m->vq)); /* passed since the last decision, which was "yes" */
+	publish(m, 2);
+	assert_false(vq_dev_call_hint(&m->vq));
+	*rm_used_event(m) = 6; /* the driver asks at last */
+	vq_dev_fence();
+	assert_true(vq_dev_call_settle(&m->vq));
+	assert_false(vq_dev_call_settle(&m->vq));
+	publish(m, 1);
+	assert_false(vq_dev_call_settle(&m->vq));
+	*rm_used_event(m) = 8;
+	assert_false(vq_dev_call_hint(&m->vq)); /* decided */
 	rm_free(m);
 }
 
@@ -591,10 +705,13 @@ int main(void)
 		cmocka_unit_test(byte_counts_saturate),
 		cmocka_unit_test(avail_idx_jumps),
 		cmocka_unit_test(unget),
+		cmocka_unit_test(ones),
+		cmocka_unit_test(ones_stop),
 		cmocka_unit_test(bad_geometry),
 		cmocka_unit_test(restart_and_remap),
 		cmocka_unit_test(calls_by_flag),
 		cmocka_unit_test(calls_by_event),
+		cmocka_unit_test(calls_hinted),
 		cmocka_unit_test(kicks_by_flag),
 		cmocka_unit_test(kicks_by_event),
 		cmocka_unit_test(names),

@@ -176,7 +176,7 @@ static unsigned int device_burst(struct pair *p, unsigned int most)
 		memcpy(&value, p->chain->segs[0].base, sizeof(value));
 		value *= 2;
 		assert_int_equal(vq_chain_write(p->chain, 0, &value, sizeof(value)), sizeof(value));
-		vq_dev_put(&p->dev, p->chain->head, sizeof(value));
+		vq_dev_put(&p->dev, p->chain->ref, sizeof(value));
 		n++;
 	}
 	vq_dev_publish(&p->dev);
@@ -306,7 +306,7 @@ static void *device_thread(void *arg)
 			wrong = vq_broken_name(dev->broken);
 		} else if (rc == 1) {
 			vq_chain_write(chain, 0, &(uint64_t){ done }, 8);
-			vq_dev_put(dev, chain->head, 8);
+			vq_dev_put(dev, chain->ref, 8);
 			done++;
 			if (done % 3) /* some in bursts */
 				continue;
@@ -414,7 +414,7 @@ static void *litmus_device(void *arg)
 		if (l->calls) {
 			while (vq_dev_get(dev, l->pair->chain) != 1)
 				sched_yield();
-			vq_dev_put(dev, l->pair->chain->head, 0);
+			vq_dev_put(dev, l->pair->chain->ref, 0);
 		}
 		spin_until(&l->go, round);
 		if (l->calls) {
@@ -459,7 +459,7 @@ static void litmus_kick(void **state)
 		assert_false(!kick && l.device_is_idle);
 		/* The device thread waits for the next round, so its queue is free to be used here. */
 		assert_int_equal(vq_dev_get(&l.pair->dev, l.pair->chain), 1);
-		vq_dev_put(&l.pair->dev, l.pair->chain->head, 0);
+		vq_dev_put(&l.pair->dev, l.pair->chain->ref, 0);
 		vq_dev_publish(&l.pair->dev);
 		vq_dev_kick_disable(&l.pair->dev);
 		assert_int_equal(vq_drv_get_used(&l.pair->drv, &cookie, &written), 1);

@@ -42,6 +42,9 @@ int memmap_add(struct memmap *map, struct gpa start, uint64_t size, void *host);
 /* Removes the region that is exactly [start, start + size). Returns 0 or -ENOENT. */
 int memmap_del(struct memmap *map, struct gpa start, uint64_t size);
 
+/* Index of the region that holds all of [addr, addr + len), len > 0, or -ENOENT. Leaves the map's hint alone. */
+int memmap_find(const struct memmap *map, struct gpa addr, uint64_t len);
+
 /*
  * The host pointer of [addr, addr + len) when the region of the last translation holds all of it; else NULL, which
  * says nothing about other regions. Inline and without a call, for the data path.

@@ -58,14 +58,27 @@ struct vq_seg {
 	uint32_t len;
 };
 
+/* What vq_dev_put() needs to give a chain back. Made by the queue; never an index for anything else. */
+struct vq_ref {
+	uint16_t id;  /* split: the head; packed: the buffer id, any 16 bits */
+	uint16_t num; /* positions it takes in the ring: split 1, packed its descriptors */
+};
+
 /* A chain: num_out device-readable segments first, then num_in device-writable ones. Zero-length ones are left out. */
 struct vq_chain {
-	uint16_t head;
+	struct vq_ref ref;
 	uint16_t num_out;
 	uint16_t num_in;
 	uint32_t out_bytes; /* saturates at UINT32_MAX */
 	uint32_t in_bytes;
 	struct vq_seg segs[VQ_CHAIN_SEGS_MAX];
+};
+
+/* A chain that is one non-empty descriptor inside one region: all that most frames are. */
+struct vq_one {
+	uint8_t *base;
+	uint32_t len;
+	struct vq_ref ref;
 };
 
 struct vq_dev_conf {
@@ -74,7 +87,8 @@ struct vq_dev_conf {
 	struct gpa avail;
 	struct gpa used;
 	unsigned int size;
-	uint16_t avail_base; /* next avail entry to take (SET_VRING_BASE) */
+	uint32_t
+		base; /* position to go on from, as in SET_VRING_BASE; split: the next avail entry, low 16 bits */
 	bool event_idx;
 	bool indirect;
 };
@@ -90,6 +104,8 @@ struct vq_dev {
 	bool event_idx;
 	bool indirect;
 	bool running;
+	unsigned int
+		hit; /* a hint: the region the last buffer lay in (of this queue: maps are shared by threads) */
 	/* Positions. */
 	uint16_t last_avail;  /* next avail entry to take */
 	uint16_t avail_seen;  /* the driver's avail idx as last read */
@@ -104,7 +120,7 @@ struct vq_dev {
 };
 
 /*
- * Looks the three ring parts up and starts from conf->avail_base; the used index is taken from the ring. Returns 0,
+ * Looks the three ring parts up and starts from conf->base; the used index is taken from the ring. Returns 0,
  * or -EPROTO with vq->broken set; the queue is then stopped.
  */
 int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf);
@@ -116,15 +132,22 @@ int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf);
 int vq_dev_remap(struct vq_dev *vq);
 
 /*
- * Forgets every pointer; what is put from now on goes nowhere. last_avail stays readable (GET_VRING_BASE). A broken
- * queue stays broken.
+ * Forgets every pointer; what is put from now on goes nowhere. vq_dev_base() still answers. A broken queue stays
+ * broken.
  */
 void vq_dev_stop(struct vq_dev *vq);
+
+/* The position for GET_VRING_BASE, to be given to a later start; also of a stopped or broken queue. */
+uint32_t vq_dev_base(const struct vq_dev *vq);
 
 /* Marks the ring as broken on behalf of the device model. Chains taken before may still be put and published. */
 void vq_dev_break(struct vq_dev *vq, enum vq_broken why);
 
-/* Chains that can be taken now: 0..size (0 when stopped), or -EPROTO. Reads the driver's avail idx. */
+/*
+ * Chains that can be taken now: 0..size (0 when stopped), or -EPROTO. Reads the driver's avail idx. A packed
+ * ring has no such index: when one chain at least can be taken, the answer is the most that the driver can have
+ * made available.
+ */
 int vq_dev_avail(struct vq_dev *vq);
 
 /*
@@ -135,16 +158,51 @@ int vq_dev_avail(struct vq_dev *vq);
  */
 int vq_dev_get(struct vq_dev *vq, struct vq_chain *chain);
 
+/*
+ * Takes up to max chains as long as each is exactly one non-empty descriptor, device-writable or not as asked,
+ * inside one region. Returns how many; stops at the first that is anything else, bad ones included, and leaves
+ * that to vq_dev_get(), which does the same checks and says what is wrong. Split: reads no index, so it takes
+ * only what vq_dev_avail() has seen. Packed: looks at the descriptors themselves.
+ */
+unsigned int vq_dev_get_ones(struct vq_dev *vq, bool writable, struct vq_one *ones,
+			     unsigned int max);
+
 /* Un-takes the n chains taken last: they will be got again. They must not have been put. */
 void vq_dev_unget(struct vq_dev *vq, unsigned int n);
 
 /* Writes a used entry: written bytes of device-writable memory. Not visible before vq_dev_publish(). */
-void vq_dev_put(struct vq_dev *vq, uint16_t head, uint32_t written);
+void vq_dev_put(struct vq_dev *vq, struct vq_ref ref, uint32_t written);
+
+/*
+ * vq_dev_put() for n chains in order. written NULL: 0 bytes each, for rings of device-readable buffers; on an in-order
+ * ring one used entry then stands for all of them.
+ */
+void vq_dev_put_ones(struct vq_dev *vq, const struct vq_one *ones, const uint32_t *written,
+		     unsigned int n);
 
 /* Makes all put entries visible. */
 void vq_dev_publish(struct vq_dev *vq);
 
-/* True when the driver wants a call for what was published since the last time this was asked. */
+/*
+ * Does the driver want a call for what was published since the last decision? Deciding "no" needs a full
+ * barrier between publishing and looking, which one vq_dev_fence() gives to any number of rings:
+ *
+ *     for each ring: vq_dev_publish(), if (vq_dev_call_hint()) call
+ *     vq_dev_fence()
+ *     for each ring: if (vq_dev_call_settle()) call
+ *
+ * The hint has no barrier. True: decided, call now. False: undecided, ask the others before going to sleep or
+ * waiting for the driver to answer.
+ */
+bool vq_dev_call_hint(struct vq_dev *vq);
+bool vq_dev_call_settle(struct vq_dev *vq);
+
+static inline void vq_dev_fence(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Fence and settle for one ring. */
 bool vq_dev_call_needed(struct vq_dev *vq);
 
 /*
