@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Eight connected, quiet ports: under 1 % of a processor. One frame to a sleeping back-end VM: one interrupt, one halt."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+# pylint: disable=wrong-import-position
+from lib import quiet, scenario
+
+PORTS = 8
+SECONDS = 4
+WAKES = 50
+
+
+def check(run):
+    """Quiet first, then wake-ups with long pauses."""
+    path = run.path(PORTS)
+    front_ends = quiet.FrontEnds(path)
+    share, rows, exits = quiet.idle(path, SECONDS)
+    for row in rows:
+        run.note("  ".join(row) + " switches/s")
+    run.note(f"quiet for {SECONDS} s: {share * 100:.3f} % of a processor, {dict(exits)}")
+    run.expect(rows, "no thread was seen")
+    run.expect(share < 0.01, f"{share * 100:.2f} % of a processor for {PORTS} quiet ports")
+    exits, sleeps, _ = quiet.wakes(path, front_ends, WAKES)
+    run.note(f"{WAKES} frames to a sleeping back-end: {sleeps} sleeps, {dict(exits)}")
+    if path.kind == "vm":
+        run.expect(sleeps == WAKES, f"{sleeps} sleeps for {WAKES} frames")
+        for what in ("irq_injections", "halt_exits"):
+            run.expect(exits[what] == WAKES, f"{exits[what]} {what} for {WAKES} wake-ups")
+        for what in ("user_exits", "io_exits"):
+            run.expect(exits[what] == 0, f"{exits[what]} {what} in {WAKES} wake-ups")
+    front_ends.close()
+
+
+scenario.main(__doc__, check, needs=())
