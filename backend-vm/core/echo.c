@@ -2,8 +2,9 @@
 /* Returns each frame to its port with the addresses swapped. */
 #include "core/switch.h"
 
-void echo_burst(struct be_switch *sw, struct net_burst *burst)
+void echo_burst(struct worker *w)
 {
+	struct net_burst *burst = &w->burst;
 	struct port *port = burst->port;
 
 	for (unsigned int i = 0; i < burst->num; i++) {
@@ -11,14 +12,14 @@ void echo_burst(struct be_switch *sw, struct net_burst *burst)
 		uint8_t dst[6];
 
 		if (f->drop != CTR_COUNT) {
-			port->counters[f->drop]++;
+			worker_count(w, port, f->drop, 1);
 			continue;
 		}
 		/* Only the private copy is changed; the sender's buffer is not ours to write. */
 		__builtin_memcpy(dst, f->head, 6);
 		__builtin_memcpy(f->head, f->head + 6, 6);
 		__builtin_memcpy(f->head + 6, dst, 6);
-		net_deliver(port, f, &sw->scratch);
+		worker_deliver(w, port, f);
 	}
-	net_rx_flush(port);
+	net_flush(w);
 }

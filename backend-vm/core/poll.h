@@ -40,19 +40,19 @@ static inline void poller_work(struct poller *p, uint64_t now_ns)
 	p->last_work_ns = now_ns;
 }
 
-/* True when it is time to sleep, rings armed (switch_disarm() after waking); *deadline_ns: how long at most. */
-static inline bool poller_sleep(struct poller *p, struct be_switch *sw, uint64_t now_ns,
+/* True when it is time to sleep, rings armed (worker_disarm() after waking); *deadline_ns: how long at most. */
+static inline bool poller_sleep(struct poller *p, struct worker *w, uint64_t now_ns,
 				uint64_t *deadline_ns)
 {
 	if (p->mode == BE_POLL_ALWAYS || now_ns - p->last_work_ns < p->spin_ns)
 		return false;
-	if (switch_arm(sw)) {
-		switch_disarm(sw);
+	if (worker_arm(w)) {
+		worker_disarm(w);
 		p->last_work_ns = now_ns;
 		return false;
 	}
-	*deadline_ns = switch_must_poll(sw) ? now_ns + POLL_NO_KICK_NS : UINT64_MAX;
-	sw->sleeps++;
+	*deadline_ns = worker_must_poll(w) ? now_ns + POLL_NO_KICK_NS : UINT64_MAX;
+	worker_add(&w->sleeps, 1);
 	return true;
 }
 

@@ -3,6 +3,7 @@
 #include "core/port_priv.h"
 
 #include "abi/virtio_config.h"
+#include "core/switch.h"
 
 static const uint64_t offload_features =
 	VIRTIO_NET_FEATURE(F_CSUM) | VIRTIO_NET_FEATURE(F_GUEST_CSUM) |
@@ -88,6 +89,8 @@ void port_update(struct port *port)
 		else if (vr->enabled)
 			port->rx[port->num_rx++] = vr;
 	}
+	if (port->sw)
+		switch_spread(port->sw);
 }
 
 /* ---- rings ---- */
@@ -105,6 +108,7 @@ void port_ring_broken(struct port *port, struct vring *vr)
 	text_add(&t, vq_broken_name(vr->vq.broken));
 	port_log_ring(port, BE_LOG_WARN, vr, t.s);
 	vr->state = VRING_BROKEN;
+	vr->failed = false;
 	vr->dirty = false;
 	port->counters[CTR_RING_ERRORS]++;
 	if (vr->has_err)
@@ -123,7 +127,7 @@ static struct gpa vring_part(const struct port *port, uint64_t user)
 void vring_start(struct port *port, struct vring *vr)
 {
 	struct vq_dev_conf conf = {
-		.map = &port->map,
+		.map = &vr->map,
 		.desc = vring_part(port, vr->addr.desc_user_addr),
 		.avail = vring_part(port, vr->addr.avail_user_addr),
 		.used = vring_part(port, vr->addr.used_user_addr),
@@ -134,7 +138,9 @@ void vring_start(struct port *port, struct vring *vr)
 	};
 
 	vr->state = VRING_STARTED;
+	vr->failed = false;
 	vr->dirty = false;
+	vr->map = port->map;
 	if (vq_dev_start(&vr->vq, &conf)) {
 		port_ring_broken(port, vr);
 		return;
@@ -158,6 +164,7 @@ void vring_move(struct port *port, struct vring *vr)
 {
 	if (vr->state != VRING_STARTED)
 		return;
+	vr->map = port->map;
 	vr->vq.conf.desc = vring_part(port, vr->addr.desc_user_addr);
 	vr->vq.conf.avail = vring_part(port, vr->addr.avail_user_addr);
 	vr->vq.conf.used = vring_part(port, vr->addr.used_user_addr);
@@ -313,6 +320,7 @@ static void port_reset(struct port *port)
 		struct vring *vr = &port->vrings[i];
 
 		vr->state = VRING_STOPPED;
+		vr->port = port;
 		vr->index = (uint8_t)i;
 		vr->num = 0;
 		vr->base = 0;
@@ -321,6 +329,7 @@ static void port_reset(struct port *port)
 		vr->has_kick = false;
 		vr->has_call = false;
 		vr->has_err = false;
+		vr->failed = false;
 		vr->dirty = false;
 	}
 	port_update(port);
@@ -333,6 +342,7 @@ void port_init(struct port *port, const struct port_conf *conf)
 	for (; n < BE_PORT_NAME_MAX && conf->name[n]; n++)
 		port->name[n] = conf->name[n];
 	port->name[n] = '\0';
+	port->sw = NULL;
 	port->index = conf->index;
 	port->ops = conf->ops;
 	port->ctx = conf->ctx;

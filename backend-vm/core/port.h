@@ -3,7 +3,7 @@
  * A port: one vhost-user session with one front-end, its rings, and what the data path needs of them.
  *
  * session.c and port.c own everything above the line "data path" and recompute what is below it after each message
- * (port_update()); net.c and switch.c only use it.
+ * (port_update()); the workers only use it.
  */
 #ifndef VVU_CORE_PORT_H
 #define VVU_CORE_PORT_H
@@ -31,8 +31,24 @@ enum vring_state {
 	VRING_BROKEN,  /* its front-end has been told; until GET_VRING_BASE and a new KICK */
 };
 
+/* One-entry caches of the switch, for what this ring sent last. */
+struct vring_cache {
+	uint64_t src;
+	uint64_t dst;
+	uint32_t src_now;
+	uint32_t dst_now;
+	uint32_t gen;
+	uint32_t out;
+};
+
+/*
+ * vq, map, cache, failed and dirty are written by the worker that owns the ring, the rest by the control plane.
+ */
 struct vring {
 	struct vq_dev vq;
+	struct port *port;
+	struct memmap map; /* the port's; of its own because it remembers the last hit */
+	struct vring_cache cache;
 	struct vhost_user_vring_addr addr; /* user addresses, as the front-end gave them */
 	uint32_t num;
 	uint32_t base; /* as in SET_VRING_BASE */
@@ -42,8 +58,10 @@ struct vring {
 	bool has_kick;
 	bool has_call;
 	bool has_err;
-	bool enabled; /* data path: started, and enabled or auto-enabled */
-	bool dirty;   /* data path: has put entries that are not published */
+	bool enabled;  /* data path: started, and enabled or auto-enabled */
+	bool dirty;    /* data path: has put entries that are not published */
+	bool failed;   /* data path: found broken, left alone until the control plane stops it */
+	uint8_t owner; /* data path: the worker, the same for both rings of a pair */
 	enum vring_state state;
 };
 
@@ -61,7 +79,10 @@ struct port_mapping {
 	struct port_window windows[VHOST_USER_TABLE_REGIONS_MAX];
 };
 
+struct be_switch;
+
 struct port {
+	struct be_switch *sw; /* told when rings come and go; NULL: none */
 	char name[BE_PORT_NAME_MAX + 1];
 	unsigned int index;
 	const struct be_ops *ops;
@@ -106,15 +127,7 @@ struct port {
 	bool rarp; /* a SEND_RARP to be flooded */
 	uint8_t rarp_mac[6];
 
-	/* One-entry caches of the switch. */
-	uint64_t last_src;
-	uint64_t last_dst;
-	uint32_t last_src_now;
-	uint32_t last_dst_now;
-	uint32_t last_gen;
-	uint32_t last_out;
-
-	uint64_t counters[CTR_COUNT];
+	uint64_t counters[CTR_COUNT]; /* those of the control plane; the workers count the others */
 };
 
 struct port_conf {
@@ -152,7 +165,7 @@ static inline bool port_busy(const struct port *port)
 /* Does a slice of work for the message in hand. As port_message(). */
 int port_step(struct port *port);
 
-/* The data path found the ring broken (vring->vq.broken): stops it, tells the front-end, counts. */
+/* The ring is broken (vring->vq.broken): stops it, tells the front-end, counts. */
 void port_ring_broken(struct port *port, struct vring *vr);
 
 #endif

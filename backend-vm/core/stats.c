@@ -46,6 +46,21 @@ void stats_name(const struct be_switch *sw, unsigned int i, char *name)
 	add(name, &len, counter_names[i % CTR_COUNT], STATS_NAME_MAX);
 }
 
+static uint64_t worker_value(const struct worker *w, size_t offset)
+{
+	return __atomic_load_n((const uint64_t *)(const void *)((const uint8_t *)w + offset),
+			       __ATOMIC_RELAXED);
+}
+
+static uint64_t workers_sum(const struct be_switch *sw, size_t offset)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < sw->num_workers; i++)
+		sum += worker_value(&sw->workers[i], offset);
+	return sum;
+}
+
 uint64_t stats_value(const struct be_switch *sw, unsigned int i)
 {
 	switch (i) {
@@ -54,16 +69,16 @@ uint64_t stats_value(const struct be_switch *sw, unsigned int i)
 	case 1:
 		return switch_frames_dropped(sw);
 	case 2:
-		return sw->fdb.num;
+		return sw->workers[0].fdb.num;
 	case 3:
-		return sw->bursts;
+		return workers_sum(sw, offsetof(struct worker, bursts));
 	case 4:
-		return sw->polls;
+		return workers_sum(sw, offsetof(struct worker, polls));
 	case 5:
-		return sw->sleeps;
+		return workers_sum(sw, offsetof(struct worker, sleeps));
 	default:
 		i -= STATS_SWITCH_COUNTERS;
-		return sw->ports[i / CTR_COUNT]->counters[i % CTR_COUNT];
+		return switch_counter(sw, sw->ports[i / CTR_COUNT], i % CTR_COUNT);
 	}
 }
 
@@ -88,6 +103,6 @@ void stats_page_update(const struct be_switch *sw, struct stats_page *page)
 		page->counters[i].value = stats_value(sw, i);
 	for (unsigned int p = 0; p < sw->num_ports; p++) {
 		for (unsigned int c = 0; c < CTR_COUNT; c++, i++)
-			page->counters[i].value = sw->ports[p]->counters[c];
+			page->counters[i].value = switch_counter(sw, sw->ports[p], c);
 	}
 }

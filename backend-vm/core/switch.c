@@ -4,74 +4,74 @@
 #define OUT_FLOOD FDB_NO_PORT
 
 /* Learns the source. CTR_COUNT, or the reason to drop the frame. */
-static enum port_counter switch_learn(struct be_switch *sw, struct port *port, uint64_t src)
+static enum port_counter switch_learn(struct worker *w, struct port *port,
+				      struct vring_cache *cache, uint64_t src)
 {
-	if (src == port->last_src && sw->now == port->last_src_now &&
-	    sw->fdb.generation == port->last_gen)
+	if (src == cache->src && w->now == cache->src_now && w->fdb.generation == cache->gen)
 		return CTR_COUNT;
 	if (!src || fdb_is_group(src))
 		return CTR_DROP_BAD_SOURCE;
-	switch (fdb_learn(&sw->fdb, src, port->index, sw->now)) {
+	switch (fdb_learn(&w->fdb, src, port->index, w->now)) {
 	case FDB_PINNED:
 		return CTR_DROP_PINNED;
 	case FDB_LEARNED:
-		port->counters[CTR_ADDRESSES_LEARNED]++;
+		worker_count(w, port, CTR_ADDRESSES_LEARNED, 1);
 		break;
 	case FDB_MOVED:
-		port->counters[CTR_ADDRESSES_MOVED]++;
+		worker_count(w, port, CTR_ADDRESSES_MOVED, 1);
 		break;
 	case FDB_HELD:
-		port->counters[CTR_ADDRESSES_HELD]++;
+		worker_count(w, port, CTR_ADDRESSES_HELD, 1);
 		break;
 	case FDB_FULL:
-		port->counters[CTR_ADDRESSES_FULL]++;
+		worker_count(w, port, CTR_ADDRESSES_FULL, 1);
 		break;
 	case FDB_KNOWN:
 		break;
 	}
-	port->last_src = src;
-	port->last_src_now = sw->now;
+	cache->src = src;
+	cache->src_now = w->now;
 	return CTR_COUNT;
 }
 
 /* The port a frame goes to, or OUT_FLOOD. */
-static unsigned int switch_lookup(struct be_switch *sw, struct port *port, uint64_t dst)
+static unsigned int switch_lookup(struct worker *w, struct vring_cache *cache, uint64_t dst)
 {
 	unsigned int out;
 
 	if (fdb_is_group(dst))
 		return OUT_FLOOD;
-	if (dst == port->last_dst && sw->now == port->last_dst_now &&
-	    sw->fdb.generation == port->last_gen)
-		return port->last_out;
-	out = fdb_lookup(&sw->fdb, dst, sw->now);
-	port->last_dst = dst;
-	port->last_dst_now = sw->now;
-	port->last_out = out;
+	if (dst == cache->dst && w->now == cache->dst_now && w->fdb.generation == cache->gen)
+		return cache->out;
+	out = fdb_lookup(&w->fdb, dst, w->now);
+	cache->dst = dst;
+	cache->dst_now = w->now;
+	cache->out = out;
 	return out;
 }
 
-static void switch_decide(struct be_switch *sw, struct port *port, struct net_frame *f)
+static void switch_decide(struct worker *w, struct port *port, struct vring_cache *cache,
+			  struct net_frame *f)
 {
-	uint64_t dst = fdb_mac(f->head), src = fdb_mac(f->head + 6);
+	uint64_t dst = fdb_mac(f->bytes), src = fdb_mac(f->bytes + 6);
 
-	f->drop = (uint8_t)switch_learn(sw, port, src);
-	if (sw->fdb.generation != port->last_gen) {
+	f->drop = (uint8_t)switch_learn(w, port, cache, src);
+	if (w->fdb.generation != cache->gen) {
 		/* The table changed: what both caches hold besides src is stale. */
-		port->last_gen = sw->fdb.generation;
-		port->last_dst = 0;
+		cache->gen = w->fdb.generation;
+		cache->dst = 0;
 	}
 	if (f->drop != CTR_COUNT)
 		return;
-	f->out = (uint8_t)switch_lookup(sw, port, dst);
+	f->out = (uint8_t)switch_lookup(w, cache, dst);
 	if (f->out == port->index)
 		f->drop = CTR_DROP_SAME_PORT;
 }
 
 /* To every other port that listens. Returns how many got it. */
-static unsigned int switch_flood(struct be_switch *sw, const struct port *from, struct net_frame *f,
-				 uint32_t *touched)
+static unsigned int switch_flood(struct worker *w, const struct port *from, struct net_frame *f)
 {
+	struct be_switch *sw = w->sw;
 	unsigned int num = 0;
 
 	for (unsigned int i = 0; i < sw->num_ports; i++) {
@@ -79,32 +79,21 @@ static unsigned int switch_flood(struct be_switch *sw, const struct port *from, 
 
 		if (to == from || !to->num_rx)
 			continue;
-		net_deliver(to, f, &sw->scratch);
-		*touched |= BIT_U32(i);
+		worker_deliver(w, to, f);
 		num++;
 	}
 	return num;
 }
 
-static void switch_flush(struct be_switch *sw, uint32_t touched)
+void switch_burst(struct worker *w)
 {
-	while (touched) {
-		unsigned int i = (unsigned int)__builtin_ctz(touched);
-
-		touched &= touched - 1;
-		net_rx_flush(sw->ports[i]);
-	}
-}
-
-void switch_burst(struct be_switch *sw, struct net_burst *burst)
-{
+	struct net_burst *burst = &w->burst;
 	struct port *port = burst->port;
-	uint32_t touched = 0;
 	unsigned int copies = 0;
 
 	for (unsigned int i = 0; i < burst->num; i++) {
 		if (burst->frames[i].drop == CTR_COUNT)
-			switch_decide(sw, port, &burst->frames[i]);
+			switch_decide(w, port, &burst->vr->cache, &burst->frames[i]);
 	}
 	for (unsigned int i = 0; i < burst->num; i++) {
 		struct net_frame *f = &burst->frames[i];
@@ -114,79 +103,102 @@ void switch_burst(struct be_switch *sw, struct net_burst *burst)
 		 * the next.
 		 */
 		if (copies >= NET_BURST && copies > i) {
-			net_tx_untake(burst, burst->num - i);
+			net_tx_untake(w, burst->num - i);
 			break;
 		}
 		if (f->drop != CTR_COUNT) {
-			port->counters[f->drop]++;
+			worker_count(w, port, f->drop, 1);
 		} else if (f->out != OUT_FLOOD) {
-			net_deliver(sw->ports[f->out], f, &sw->scratch);
-			touched |= BIT_U32(f->out);
+			worker_deliver(w, w->sw->ports[f->out], f);
 			copies++;
 		} else {
-			unsigned int num = switch_flood(sw, port, f, &touched);
+			unsigned int num = switch_flood(w, port, f);
 
-			port->counters[num ? CTR_RX_FLOODED : CTR_DROP_NO_PORT]++;
+			worker_count(w, port, num ? CTR_RX_FLOODED : CTR_DROP_NO_PORT, 1);
 			copies += num;
 		}
 	}
-	switch_flush(sw, touched);
-}
-
-/* virtio-net: a disabled transmit ring is emptied, its frames go nowhere (vhost-user §Ring states). */
-static void discard_burst(struct net_burst *burst)
-{
-	burst->port->counters[CTR_DROP_DISABLED] += burst->num;
+	net_flush(w);
 }
 
 /* SEND_RARP: tells the other ports' networks where the (migrated) guest is now. */
-static void switch_rarp(struct be_switch *sw, struct port *port)
+static void switch_rarp(struct worker *w, struct port *port)
 {
-	struct net_frame *f = &sw->rarp;
-	uint32_t touched = 0;
+	struct net_frame *f = &w->rarp;
+	struct vring_cache cache = { 0 };
 
 	port->rarp = false;
-	if (sw->app != BE_APP_SWITCH)
+	if (w->sw->app != BE_APP_SWITCH)
 		return;
-	*f = (struct net_frame){ .len = FRAME_RARP_LEN,
+	*f = (struct net_frame){ .bytes = f->head,
+				 .len = FRAME_RARP_LEN,
 				 .head_len = FRAME_RARP_LEN,
 				 .drop = CTR_COUNT };
 	frame_make_rarp(f->head, port->rarp_mac);
-	switch_decide(sw, port, f);
+	switch_decide(w, port, &cache, f);
 	if (f->drop == CTR_COUNT)
-		switch_flood(sw, port, f, &touched);
-	switch_flush(sw, touched);
+		switch_flood(w, port, f);
+	net_flush(w);
+}
+
+void switch_rarps(struct worker *w)
+{
+	for (unsigned int p = 0; p < w->sw->num_ports; p++) {
+		if (w->sw->ports[p]->rarp)
+			switch_rarp(w, w->sw->ports[p]);
+	}
+}
+
+/* Rings that workers found broken are stopped here. */
+static void switch_attend(struct be_switch *sw)
+{
+	for (unsigned int p = 0; p < sw->num_ports; p++) {
+		struct port *port = sw->ports[p];
+
+		for (unsigned int i = 0; i < PORT_VRINGS; i++) {
+			if (port->vrings[i].failed)
+				port_ring_broken(port, &port->vrings[i]);
+		}
+	}
 }
 
 unsigned int switch_poll(struct be_switch *sw)
 {
-	struct net_burst *burst = &sw->burst;
-	unsigned int total = 0;
+	unsigned int frames = worker_round(&sw->workers[0]);
 
-	sw->polls++;
+	if (__atomic_load_n(&sw->attention, __ATOMIC_RELAXED)) {
+		__atomic_store_n(&sw->attention, 0, __ATOMIC_RELAXED);
+		switch_attend(sw);
+	}
+	return frames;
+}
+
+void switch_ask_attention(struct be_switch *sw)
+{
+	__atomic_store_n(&sw->attention, 1, __ATOMIC_RELEASE);
+}
+
+void switch_spread(struct be_switch *sw)
+{
+	struct worker *w = &sw->workers[0];
+
+	w->num_rings = 0;
 	for (unsigned int p = 0; p < sw->num_ports; p++) {
 		struct port *port = sw->ports[p];
 
-		if (port->rarp)
-			switch_rarp(sw, port);
-		/* num_tx shrinks when a ring turns out to be broken. */
-		for (unsigned int i = 0; i < port->num_tx; i++) {
-			struct vring *vr = port->tx[i];
-
-			if (!net_tx_burst(port, vr, burst))
-				continue;
-			if (!vr->enabled)
-				discard_burst(burst);
-			else if (sw->app == BE_APP_ECHO)
-				echo_burst(sw, burst);
-			else
-				switch_burst(sw, burst);
-			net_tx_done(burst);
-			sw->bursts++;
-			total += burst->num;
-		}
+		for (unsigned int i = 0; i < port->num_tx; i++)
+			w->rings[w->num_rings++] = port->tx[i];
 	}
-	return total;
+}
+
+/* Every worker's table has every pin. */
+static int switch_pin_all(struct be_switch *sw, uint64_t mac, unsigned int port)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < sw->num_workers && !ret; i++)
+		ret = fdb_pin(&sw->workers[i].fdb, mac, port);
+	return ret;
 }
 
 static int switch_pin(struct be_switch *sw, const struct be_options *o, struct text *error)
@@ -198,7 +210,8 @@ static int switch_pin(struct be_switch *sw, const struct be_options *o, struct t
 
 			while (a[c] && a[c] == b[c])
 				c++;
-			if (a[c] != b[c] || !fdb_pin(&sw->fdb, o->macs[i].mac, sw->ports[p]->index))
+			if (a[c] != b[c] ||
+			    !switch_pin_all(sw, o->macs[i].mac, sw->ports[p]->index))
 				continue;
 			text_init(error);
 			text_add(error, "port ");
@@ -210,62 +223,56 @@ static int switch_pin(struct be_switch *sw, const struct be_options *o, struct t
 	return 0;
 }
 
+size_t switch_bytes(unsigned int workers)
+{
+	return ALIGN_UP(sizeof(struct be_switch), (size_t)64) + workers * sizeof(struct worker);
+}
+
+struct be_switch *switch_make(void *mem, unsigned int workers)
+{
+	struct be_switch *sw = mem;
+	uint8_t *behind = (uint8_t *)mem + ALIGN_UP(sizeof(*sw), (size_t)64);
+
+	*sw = (struct be_switch){ .num_workers = workers };
+	sw->workers = (struct worker *)(void *)behind;
+	for (unsigned int i = 0; i < workers; i++)
+		worker_init(&sw->workers[i], sw, i);
+	return sw;
+}
+
 void switch_add_port(struct be_switch *sw, struct port *port)
 {
 	sw->ports[sw->num_ports++] = port;
+	port->sw = sw;
 }
 
 int switch_init(struct be_switch *sw, const struct be_options *o, uint64_t seed, struct text *error)
 {
 	sw->app = o->app;
-	fdb_init(&sw->fdb, seed, o->age, sw->num_ports);
+	for (unsigned int i = 0; i < sw->num_workers; i++)
+		fdb_init(&sw->workers[i].fdb, seed, o->age, sw->num_ports);
 	return switch_pin(sw, o, error);
 }
 
 void switch_set_time(struct be_switch *sw, uint64_t now_ns)
 {
-	sw->now = (uint32_t)(now_ns / 1000000000u);
+	worker_set_time(&sw->workers[0], now_ns);
 }
 
 void switch_port_down(struct be_switch *sw, struct port *port)
 {
-	fdb_flush(&sw->fdb, port->index);
+	for (unsigned int i = 0; i < sw->num_workers; i++)
+		fdb_flush(&sw->workers[i].fdb, port->index);
 }
 
-bool switch_arm(struct be_switch *sw)
+uint64_t switch_counter(const struct be_switch *sw, const struct port *port, enum port_counter c)
 {
-	bool work = false;
+	uint64_t sum = port->counters[c];
 
-	for (unsigned int p = 0; p < sw->num_ports; p++) {
-		struct port *port = sw->ports[p];
-
-		for (unsigned int i = 0; i < port->num_tx; i++)
-			work |= vq_dev_kick_enable(&port->tx[i]->vq);
-	}
-	return work;
-}
-
-void switch_disarm(struct be_switch *sw)
-{
-	for (unsigned int p = 0; p < sw->num_ports; p++) {
-		struct port *port = sw->ports[p];
-
-		for (unsigned int i = 0; i < port->num_tx; i++)
-			vq_dev_kick_disable(&port->tx[i]->vq);
-	}
-}
-
-bool switch_must_poll(const struct be_switch *sw)
-{
-	for (unsigned int p = 0; p < sw->num_ports; p++) {
-		const struct port *port = sw->ports[p];
-
-		for (unsigned int i = 0; i < port->num_tx; i++) {
-			if (!port->tx[i]->has_kick)
-				return true;
-		}
-	}
-	return false;
+	for (unsigned int i = 0; i < sw->num_workers; i++)
+		sum += __atomic_load_n(&sw->workers[i].counters[port->index].v[c],
+				       __ATOMIC_RELAXED);
+	return sum;
 }
 
 uint64_t switch_frames_delivered(const struct be_switch *sw)
@@ -273,7 +280,7 @@ uint64_t switch_frames_delivered(const struct be_switch *sw)
 	uint64_t sum = 0;
 
 	for (unsigned int p = 0; p < sw->num_ports; p++)
-		sum += sw->ports[p]->counters[CTR_TX_FRAMES];
+		sum += switch_counter(sw, sw->ports[p], CTR_TX_FRAMES);
 	return sum;
 }
 
@@ -283,7 +290,7 @@ uint64_t switch_frames_dropped(const struct be_switch *sw)
 
 	for (unsigned int p = 0; p < sw->num_ports; p++) {
 		for (unsigned int c = CTR_DROP_FIRST; c < CTR_DROP_END; c++)
-			sum += sw->ports[p]->counters[c];
+			sum += switch_counter(sw, sw->ports[p], c);
 	}
 	return sum;
 }

@@ -3,59 +3,58 @@
  * The applications: `switch`, a learning Ethernet switch of up to 32 ports, and `echo`, which returns each
  * frame to its port with the addresses swapped. Both work on bursts of net.h and know nothing of rings.
  *
- * One round of switch_poll() takes one burst of every transmit ring that has one. A burst is decided first (learn, look
- * up), then delivered, then every receiver touched and the sender are told once.
+ * The ports are served by one or more workers (worker.h); worker 0 is the control plane's.
  */
 #ifndef VVU_CORE_SWITCH_H
 #define VVU_CORE_SWITCH_H
 
-#include "core/fdb.h"
-#include "core/net.h"
+#include "core/worker.h"
 
 struct be_switch {
 	enum be_application app;
 	unsigned int num_ports;
 	struct port *ports[BE_PORTS_MAX];
-	uint32_t now; /* seconds, for the table */
-	uint64_t bursts;
-	uint64_t polls;
-	uint64_t sleeps;
-	struct fdb fdb;
-	struct net_burst burst;
-	struct net_frame rarp;
-	struct net_scratch scratch;
+	unsigned int num_workers;
+	struct worker *workers;
+	uint32_t attention; /* some worker marked a ring as failed */
 };
 
-/* ports: already set up, borrowed. seed: not to be guessed. 0, or -EINVAL with *error (an address cannot be pinned). */
-int switch_init(struct be_switch *sw, const struct be_options *o, uint64_t seed,
-		struct text *error);
+/* Bytes of a switch with so many workers (1 to WORKERS_MAX), and how it is made of them; mem is 64-aligned, the caller's. */
+size_t switch_bytes(unsigned int workers);
+struct be_switch *switch_make(void *mem, unsigned int workers);
+
+/* Then: the ports, already set up, borrowed. */
 void switch_add_port(struct be_switch *sw, struct port *port);
 
-/* The clock of ageing and of the move limit; to be told every now and then. */
+/* At last. seed: not to be guessed. 0, or -EINVAL with *error (an address cannot be pinned). */
+int switch_init(struct be_switch *sw, const struct be_options *o, uint64_t seed,
+		struct text *error);
+
+/* Tells worker 0 the time. */
 void switch_set_time(struct be_switch *sw, uint64_t now_ns);
 
-/* One round. Returns the frames it took. */
+/* A round of worker 0, and what others want of the control plane. Returns the frames it took. */
 unsigned int switch_poll(struct be_switch *sw);
 
 /* The port's front-end has gone: forget what was learned there. Call after port_disconnect(). */
 void switch_port_down(struct be_switch *sw, struct port *port);
 
-/*
- * Asks every transmit ring for a kick. Returns true when there is work already; then (and after waking up)
- * switch_disarm() before polling on.
- */
-bool switch_arm(struct be_switch *sw);
-void switch_disarm(struct be_switch *sw);
+/* Rings came, went or changed: deals them out to the workers. */
+void switch_spread(struct be_switch *sw);
 
-/* True when some ring has no kick fd: such rings must be looked at every millisecond (vhost-user §SET_VRING_KICK). */
-bool switch_must_poll(const struct be_switch *sw);
+/* Any worker: the control plane is to look for failed rings. */
+void switch_ask_attention(struct be_switch *sw);
 
-/* Counters over all ports. */
+/* Counters: of a port, and over all ports. */
+uint64_t switch_counter(const struct be_switch *sw, const struct port *port, enum port_counter c);
 uint64_t switch_frames_delivered(const struct be_switch *sw);
 uint64_t switch_frames_dropped(const struct be_switch *sw);
 
 /* The application's part of a burst (switch.c, echo.c): sets drop or out of every frame and delivers. */
-void switch_burst(struct be_switch *sw, struct net_burst *burst);
-void echo_burst(struct be_switch *sw, struct net_burst *burst);
+void switch_burst(struct worker *w);
+void echo_burst(struct worker *w);
+
+/* Floods what SEND_RARP asked for; worker 0. */
+void switch_rarps(struct worker *w);
 
 #endif

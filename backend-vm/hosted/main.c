@@ -256,12 +256,12 @@ static void run(struct backend *b)
 			if (stopped(b))
 				return;
 		}
-		if (frames || !poller_sleep(&b->poller, b->sw, now, &deadline))
+		if (frames || !poller_sleep(&b->poller, &b->sw->workers[0], now, &deadline))
 			continue;
 		wait_events(b, now, deadline);
 		if (stopped(b))
 			return;
-		switch_disarm(b->sw);
+		worker_disarm(&b->sw->workers[0]);
 		now = now_ns();
 		last_events = now;
 		switch_set_time(b->sw, now);
@@ -302,14 +302,15 @@ static void start(struct backend *b)
 int main(int argc, char **argv)
 {
 	static struct backend b;
+	void *mem;
 
 	log_open("vvu-backend");
 	fd_raise_limit();
 	b.base = event_base_new();
-	b.sw = aligned_alloc(64, ALIGN_UP(sizeof(*b.sw), (size_t)64));
-	if (!b.base || !b.sw)
+	mem = aligned_alloc(64, ALIGN_UP(switch_bytes(1), (size_t)64));
+	if (!b.base || !mem)
 		die("out of memory");
-	memset(b.sw, 0, sizeof(*b.sw));
+	b.sw = switch_make(mem, 1);
 	parse_command_line(&b, argc, argv);
 	start(&b);
 	prog_ready();

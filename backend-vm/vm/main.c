@@ -208,8 +208,10 @@ static bool all_active(struct appliance *a)
 	bool all = true;
 
 	for (unsigned int i = 0; i < a->num; i++) {
-		const uint64_t *c = a->ports[i]->port.counters;
-		uint64_t sum = c[CTR_RX_FRAMES] + c[CTR_TX_FRAMES] + c[CTR_MESSAGES];
+		const struct port *port = &a->ports[i]->port;
+		uint64_t sum = switch_counter(a->sw, port, CTR_RX_FRAMES) +
+			       switch_counter(a->sw, port, CTR_TX_FRAMES) +
+			       switch_counter(a->sw, port, CTR_MESSAGES);
 		bool active = sum != a->activity[i];
 
 		a->activity[i] = sum;
@@ -250,13 +252,13 @@ static uint64_t sleep_until_work(struct appliance *a, uint64_t now)
 	uint64_t deadline;
 
 	take_irqs(a);
-	if (!poller_sleep(&a->poller, a->sw, now, &deadline))
+	if (!poller_sleep(&a->poller, &a->sw->workers[0], now, &deadline))
 		return now;
 	if (!pending(a, now, &deadline)) {
 		stats_page_update(a->sw, a->page);
 		rt_idle(deadline);
 	}
-	switch_disarm(a->sw);
+	worker_disarm(&a->sw->workers[0]);
 	now = rt_now_ns();
 	a->window_ns = IRQ_WINDOW_NS;
 	a->next_window_ns = now + IRQ_WINDOW_NS;
@@ -308,7 +310,7 @@ int rt_main(const char *cmdline)
 			  "powering off\n");
 		return 0;
 	}
-	a->sw = need(sizeof(*a->sw), 64);
+	a->sw = switch_make(need(switch_bytes(1), 64), 1);
 	open_ports(a);
 	announce_stats(a);
 	for (unsigned int i = 0; i < a->num; i++)

@@ -36,6 +36,7 @@ struct peer {
 
 static struct peer peers[2];
 static struct be_switch *sw;
+static void *mem;
 
 static int op_send(void *ctx, const struct vhost_user_msg *msg)
 {
@@ -259,10 +260,10 @@ static void one_operation(struct input *in, uint32_t *now)
 		switch_set_time(sw, *now * UINT64_C(1000000000));
 		break;
 	case 9:
-		switch_arm(sw);
+		worker_arm(&sw->workers[0]);
 		break;
 	case 10:
-		switch_disarm(sw);
+		worker_disarm(&sw->workers[0]);
 		break;
 	case 11:
 		p->failures = input_u8(in);
@@ -281,10 +282,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct text error;
 	uint32_t now = 1;
 
-	if (!sw)
-		sw = aligned_alloc(64, ALIGN_UP(sizeof(*sw), (size_t)64));
-	CHECK(sw);
-	sw->num_ports = 0;
+	if (!mem)
+		mem = aligned_alloc(64, ALIGN_UP(switch_bytes(1), (size_t)64));
+	CHECK(mem);
+	sw = switch_make(mem, 1);
 	be_options_init(&o);
 	o.app = choice & 1 ? BE_APP_ECHO : BE_APP_SWITCH;
 	o.offload = !(choice & 2);

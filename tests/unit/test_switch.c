@@ -40,8 +40,9 @@ static void start(const char *options)
 	times_broken = 0;
 	be_options_init(&o);
 	assert_int_equal(be_options_line(&o, options, &error), 0);
-	sw = aligned_alloc(64, ALIGN_UP(sizeof(*sw), (size_t)64));
-	memset(sw, 0, sizeof(*sw));
+	sw = aligned_alloc(64, ALIGN_UP(switch_bytes(1), (size_t)64));
+	memset(sw, 0xa5, switch_bytes(1)); /* nothing may rely on zeroed memory */
+	switch_make(sw, 1);
 	for (unsigned int i = 0; i < PORTS; i++) {
 		char name[2] = { (char)('a' + i), 0 };
 
@@ -86,7 +87,7 @@ static void make(uint8_t dst, uint8_t src, uint32_t len, uint32_t salt)
 
 static uint64_t ctr(unsigned int port, enum port_counter c)
 {
-	return ports[port].port.counters[c];
+	return switch_counter(sw, &ports[port].port, c);
 }
 
 /* The next frame at a port is exactly `frame`. */
@@ -720,9 +721,9 @@ static void disconnect_forgets(void **state)
 	for (unsigned int i = 0; i < PORTS; i++)
 		fake_rx_post(&ports[i], 8, 1526);
 	learn_all();
-	assert_int_equal(sw->fdb.num, PORTS);
+	assert_int_equal(sw->workers[0].fdb.num, PORTS);
 	fake_disconnect(sw, &ports[1]);
-	assert_int_equal(sw->fdb.num, PORTS - 1);
+	assert_int_equal(sw->workers[0].fdb.num, PORTS - 1);
 	fake_connect(&ports[1], BASE);
 	fake_start_pair(&ports[1], 0);
 	fake_rx_post(&ports[1], 8, 1526);
@@ -813,26 +814,26 @@ static void arms_kicks_and_sleeps(void **state)
 	connect_all(BASE | VIRTIO_FEATURE(F_EVENT_IDX));
 	be_options_init(&o);
 	poller_init(&p, &o, 0);
-	assert_false(poller_sleep(&p, sw, 49999, &deadline));
-	assert_true(poller_sleep(&p, sw, 50000, &deadline));
+	assert_false(poller_sleep(&p, &sw->workers[0], 49999, &deadline));
+	assert_true(poller_sleep(&p, &sw->workers[0], 50000, &deadline));
 	assert_true(deadline == UINT64_MAX);
 	make(2, 1, 60, 0);
 	fake_tx(&ports[0], NULL, frame, 60);
 	assert_true(vq_drv_kick_needed(&ports[0].drv[1]));
-	switch_disarm(sw);
+	worker_disarm(&sw->workers[0]);
 	switch_poll(sw);
 	fake_tx(&ports[0], NULL, frame, 60);
 	assert_false(vq_drv_kick_needed(&ports[0].drv[1]));
 	/* Work that came before arming is seen. */
-	assert_false(poller_sleep(&p, sw, 200000, &deadline));
+	assert_false(poller_sleep(&p, &sw->workers[0], 200000, &deadline));
 	switch_poll(sw);
 	/* A ring without kick fd bounds the sleep. */
 	assert_int_equal(fake_vring_fd(&ports[2], VHOST_USER_SET_VRING_KICK, 1, false), 0);
-	assert_true(poller_sleep(&p, sw, 900000, &deadline));
+	assert_true(poller_sleep(&p, &sw->workers[0], 900000, &deadline));
 	assert_true(deadline == 900000 + POLL_NO_KICK_NS);
 	o.poll = BE_POLL_ALWAYS;
 	poller_init(&p, &o, 0);
-	assert_false(poller_sleep(&p, sw, UINT64_MAX / 2, &deadline));
+	assert_false(poller_sleep(&p, &sw->workers[0], UINT64_MAX / 2, &deadline));
 }
 
 static void statistics_page(void **state)

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The receiver's side: frames into receive rings. */
+#include "core/net_priv.h"
+
+void net_ring_flush(struct worker *w, struct vring *vr)
+{
+	vr->dirty = false;
+	vq_dev_publish(&vr->vq);
+	if (vq_dev_call_needed(&vr->vq) && vr->has_call) {
+		worker_count(w, vr->port, CTR_CALLS, 1);
+		vr->port->ops->call(vr->port->ctx, vr->index);
+	}
+}
+
+/* Takes a receive chain; CTR_COUNT when *chain is usable, else the reason to drop. */
+static enum port_counter net_rx_take(struct worker *w, struct vring *vr, struct vq_chain *chain)
+{
+	int ret = vq_dev_get(&vr->vq, chain);
+
+	if (ret == 0)
+		return CTR_DROP_NO_BUFFERS;
+	if (ret > 0 && chain->num_out) {
+		/* A driver has nothing to say to us on a receive ring (virtio 1.2 §5.1.6.3). */
+		vq_dev_unget(&vr->vq, 1);
+		vq_dev_break(&vr->vq, VQ_BROKEN_ORDER);
+		ret = -EPROTO;
+	}
+	if (ret < 0) {
+		if (vr->dirty)
+			net_ring_flush(w, vr);
+		worker_ring_broken(w, vr);
+		return CTR_DROP_RING;
+	}
+	return CTR_COUNT;
+}
+
+/* Writes as much of the source as finds room, from offset done; returns the new offset. */
+static uint32_t net_fill(struct net_source *s, uint32_t done, struct cursor *to)
+{
+	if (done < s->head_len)
+		done += cursor_write(to, s->head + done, s->head_len - done);
+	while (done < s->len && to->seg < to->end && s->rest.seg < s->rest.end) {
+		uint32_t have = s->rest.seg->len - s->rest.off;
+		uint32_t room = to->seg->len - to->off;
+		uint32_t part = s->len - done < have ? s->len - done : have;
+
+		part = part < room ? part : room;
+		copy_bytes(to->seg->base + to->off, s->rest.seg->base + s->rest.off, part);
+		done += part;
+		cursor_skip(&s->rest, part);
+		cursor_skip(to, part);
+	}
+	return done;
+}
+
+/* The receive buffers one frame is spread over. */
+struct spread {
+	unsigned int num;
+	uint32_t done; /* bytes of the frame */
+	struct vq_ref refs[NET_MRG_MAX];
+	uint32_t written[NET_MRG_MAX];
+};
+
+/* Goes on in further buffers of a mergeable receiver (virtio 1.2 §5.1.6.4). */
+static enum port_counter net_rx_more(struct worker *w, struct vring *vr, struct net_source *s,
+				     struct spread *sp)
+{
+	struct vq_chain *chain = &w->scratch.more;
+
+	while (sp->done < s->len) {
+		enum port_counter why;
+		struct cursor c;
+		uint32_t before = sp->done;
+
+		if (sp->num == NET_MRG_MAX)
+			return CTR_DROP_TOO_LONG;
+		why = net_rx_take(w, vr, chain);
+		if (why != CTR_COUNT)
+			return why;
+		c = cursor_in(chain);
+		sp->done = net_fill(s, before, &c);
+		sp->refs[sp->num] = chain->ref;
+		sp->written[sp->num++] = sp->done - before;
+		if (sp->done == before)
+			return CTR_DROP_SMALL_BUFFER;
+	}
+	return CTR_COUNT;
+}
+
+/* The general case: any number of segments and buffers. scratch.first is the first chain. */
+static bool net_rx_scatter(struct worker *w, struct vring *vr, struct net_source *s)
+{
+	const struct port *to = vr->port;
+	struct vq_chain *first = &w->scratch.first;
+	struct cursor c = cursor_in(first);
+	enum port_counter why = CTR_COUNT;
+	struct spread sp;
+
+	if (first->in_bytes < to->hdr_len) {
+		/* Useless for any frame: given back empty, or it would block the ring for ever. */
+		vq_dev_put(&vr->vq, first->ref, 0);
+		return net_drop(w, vr, CTR_DROP_SMALL_BUFFER);
+	}
+	cursor_skip(&c, to->hdr_len);
+	sp.done = net_fill(s, 0, &c);
+	sp.num = 1;
+	sp.refs[0] = first->ref;
+	sp.written[0] = to->hdr_len + sp.done;
+	if (sp.done < s->len)
+		why = to->mrg_rxbuf ? net_rx_more(w, vr, s, &sp) : CTR_DROP_TOO_LONG;
+	if (why != CTR_COUNT) {
+		/* What was written is in buffers the receiver still owns; it is not told. */
+		vq_dev_unget(&vr->vq, sp.num);
+		return net_drop(w, vr, why);
+	}
+	s->hdr.num_buffers = (uint16_t)sp.num;
+	c = cursor_in(first);
+	cursor_write(&c, (const uint8_t *)&s->hdr, to->hdr_len);
+	for (unsigned int i = 0; i < sp.num; i++)
+		vq_dev_put(&vr->vq, sp.refs[i], sp.written[i]);
+	return true;
+}
+
+/* The ring has entries that net_flush() is to tell about. */
+static void net_rx_touch(struct worker *w, struct vring *vr)
+{
+	if (vr->dirty)
+		return;
+	vr->dirty = true;
+	w->dirty[w->num_dirty++] = vr;
+}
+
+bool net_rx_put(struct worker *w, struct vring *vr, struct net_source *s)
+{
+	const struct port *to = vr->port;
+	struct vq_chain *chain = &w->scratch.first;
+	enum port_counter why;
+
+	why = vr->failed ? CTR_DROP_RING : net_rx_take(w, vr, chain);
+	if (why != CTR_COUNT)
+		return net_drop(w, vr, why);
+	net_rx_touch(w, vr);
+	if (chain->num_in == 1 && chain->segs[0].len >= to->hdr_len + s->len) {
+		uint8_t *dst = chain->segs[0].base;
+
+		s->hdr.num_buffers = 1;
+		copy_bytes(dst, &s->hdr, to->hdr_len);
+		copy_bytes(dst + to->hdr_len, s->head, s->head_len);
+		dst += to->hdr_len + s->head_len;
+		if (s->len > s->head_len)
+			cursor_read(&s->rest, dst, s->len - s->head_len);
+		vq_dev_put(&vr->vq, chain->ref, to->hdr_len + s->len);
+	} else if (!net_rx_scatter(w, vr, s)) {
+		return false;
+	}
+	worker_count(w, to, CTR_TX_FRAMES, 1);
+	worker_count(w, to, CTR_TX_BYTES, s->len);
+	return true;
+}
+
+static bool net_takes_super(const struct port *to, uint8_t gso_type)
+{
+	if ((gso_type & VIRTIO_NET_HDR_GSO_ECN) && !to->rx_ecn)
+		return false;
+	return GSO_TYPE(gso_type) == VIRTIO_NET_HDR_GSO_TCPV4 ? to->rx_tso4 : to->rx_tso6;
+}
+
+bool net_deliver(struct worker *w, struct vring *vr, struct net_frame *f)
+{
+	const struct port *to = vr->port;
+	struct net_source s = {
+		.hdr = f->hdr, .head = f->bytes, .head_len = f->head_len, .len = f->len
+	};
+
+	if (f->hdr.gso_type) {
+		if (!net_takes_super(to, f->hdr.gso_type))
+			return net_deliver_cut(w, vr, f);
+		worker_count(w, to, CTR_TX_SUPER, 1);
+	} else {
+		/* 4: a VLAN tag does not count towards the MTU. */
+		if (to->mtu_frame && f->len > to->mtu_frame + FRAME_VLAN_HDR)
+			return net_drop(w, vr, CTR_DROP_MTU);
+		if (f->hdr.flags && !to->rx_csum)
+			return net_deliver_csum(w, vr, f);
+	}
+	if (f->len > f->head_len) {
+		s.rest = cursor_out(f->chain);
+		cursor_skip(&s.rest, f->hdr_len + f->head_len);
+	}
+	return net_rx_put(w, vr, &s);
+}
+
+void net_flush(struct worker *w)
+{
+	for (unsigned int i = 0; i < w->num_dirty; i++) {
+		if (w->dirty[i]->dirty)
+			net_ring_flush(w, w->dirty[i]);
+	}
+	w->num_dirty = 0;
+}

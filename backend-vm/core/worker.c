@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "core/worker.h"
+
+#include "core/switch.h"
+
+void worker_init(struct worker *w, struct be_switch *sw, unsigned int index)
+{
+	__builtin_memset(w, 0, offsetof(struct worker, fdb));
+	w->sw = sw;
+	w->index = index;
+}
+
+void worker_set_time(struct worker *w, uint64_t now_ns)
+{
+	w->now = (uint32_t)(now_ns / 1000000000u);
+}
+
+void worker_ring_broken(struct worker *w, struct vring *vr)
+{
+	vr->failed = true;
+	switch_ask_attention(w->sw);
+}
+
+void worker_deliver(struct worker *w, struct port *to, struct net_frame *f)
+{
+	struct vring *vr = net_rx_ring(to, f);
+
+	if (!vr)
+		worker_count(w, to, CTR_DROP_DOWN, 1);
+	else
+		net_deliver(w, vr, f);
+}
+
+/* virtio-net: a disabled transmit ring is emptied, its frames go nowhere (vhost-user §Ring states). */
+static void discard_burst(struct worker *w)
+{
+	worker_count(w, w->burst.port, CTR_DROP_DISABLED, w->burst.num);
+}
+
+static unsigned int worker_ring(struct worker *w, struct vring *vr)
+{
+	if (vr->failed || !net_tx_burst(w, vr))
+		return 0;
+	if (!vr->enabled)
+		discard_burst(w);
+	else if (w->sw->app == BE_APP_ECHO)
+		echo_burst(w);
+	else
+		switch_burst(w);
+	net_tx_done(w);
+	worker_add(&w->bursts, 1);
+	return w->burst.num;
+}
+
+/* One look at the TSC per round: a round lasts until the next one begins. */
+static void worker_clock(struct worker *w)
+{
+	uint64_t now = __builtin_ia32_rdtsc();
+
+	if (w->round_busy)
+		worker_add(&w->busy_cycles, now - w->round_start);
+	w->round_start = now;
+	w->round_busy = false;
+}
+
+unsigned int worker_round(struct worker *w)
+{
+	unsigned int total = 0;
+
+	worker_clock(w);
+	worker_add(&w->polls, 1);
+	if (w->index == 0)
+		switch_rarps(w);
+	for (unsigned int i = 0; i < w->num_rings; i++)
+		total += worker_ring(w, w->rings[i]);
+	if (total) {
+		worker_add(&w->frames, total);
+		w->round_busy = true;
+	}
+	return total;
+}
+
+bool worker_arm(struct worker *w)
+{
+	bool work = false;
+
+	for (unsigned int i = 0; i < w->num_rings; i++)
+		work |= vq_dev_kick_enable(&w->rings[i]->vq);
+	return work;
+}
+
+void worker_disarm(struct worker *w)
+{
+	for (unsigned int i = 0; i < w->num_rings; i++)
+		vq_dev_kick_disable(&w->rings[i]->vq);
+}
+
+bool worker_must_poll(const struct worker *w)
+{
+	for (unsigned int i = 0; i < w->num_rings; i++) {
+		if (!w->rings[i]->has_kick)
+			return true;
+	}
+	return false;
+}

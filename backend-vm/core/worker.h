@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A worker: one poll loop, on one vCPU (appliance) or in one thread (vvu-backend). It owns rings, and whatever
+ * the data path writes is in here or in a ring it owns.
+ *
+ * One round of worker_round() takes one burst of every transmit ring that has one. A burst is decided first (learn,
+ * look up), then delivered, then every receiver touched and the sender are told once.
+ */
+#ifndef VVU_CORE_WORKER_H
+#define VVU_CORE_WORKER_H
+
+#include "core/fdb.h"
+#include "core/net.h"
+
+#define WORKERS_MAX	 8
+#define WORKER_RINGS_MAX (BE_PORTS_MAX * PORT_PAIRS_MAX)
+
+struct be_switch;
+
+/* What one worker counted of one port. */
+struct worker_counters {
+	_Alignas(64) uint64_t v[CTR_COUNT];
+};
+
+struct worker {
+	unsigned int index;
+	struct be_switch *sw;
+	uint32_t now; /* seconds, for the table */
+
+	unsigned int num_rings; /* transmit rings to poll */
+	struct vring *rings[WORKER_RINGS_MAX];
+	unsigned int num_dirty; /* receive rings that may have entries nobody was told of */
+	struct vring *dirty[WORKER_RINGS_MAX];
+
+	/* Written by the worker alone (worker_add()), read by anybody. */
+	uint64_t bursts;
+	uint64_t polls;
+	uint64_t sleeps;
+	uint64_t frames;
+	uint64_t busy_cycles; /* of rounds that found frames */
+	struct worker_counters counters[BE_PORTS_MAX];
+
+	uint64_t round_start; /* TSC */
+	bool round_busy;
+
+	/* Up to here worker_init() sets all to zero. */
+	struct fdb fdb;
+	struct net_frame rarp;
+	struct net_burst burst;
+	struct net_scratch scratch;
+};
+
+/* Adds to a number of the worker's own that others may be reading. */
+static inline void worker_add(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+static inline void worker_count(struct worker *w, const struct port *port, enum port_counter c,
+				uint64_t n)
+{
+	worker_add(&w->counters[port->index].v[c], n);
+}
+
+void worker_init(struct worker *w, struct be_switch *sw, unsigned int index);
+
+/* The clock of ageing and of the move limit; to be told every now and then. */
+void worker_set_time(struct worker *w, uint64_t now_ns);
+
+/* One round. Returns the frames it took. */
+unsigned int worker_round(struct worker *w);
+
+/* Delivers a frame to a port, or counts there why not. */
+void worker_deliver(struct worker *w, struct port *to, struct net_frame *f);
+
+/*
+ * The ring turned out to be broken (vr->vq.broken says how): the worker leaves it alone from now on, and the control
+ * plane is asked to stop it.
+ */
+void worker_ring_broken(struct worker *w, struct vring *vr);
+
+/*
+ * Asks every transmit ring for a kick. Returns true when there is work already; then (and after waking up)
+ * worker_disarm() before polling on.
+ */
+bool worker_arm(struct worker *w);
+void worker_disarm(struct worker *w);
+
+/* True when some ring has no kick fd: such rings must be looked at every millisecond (vhost-user §SET_VRING_KICK). */
+bool worker_must_poll(const struct worker *w);
+
+#endif
