@@ -19,7 +19,7 @@ struct be_switch {
 	uint32_t attention; /* some worker marked a ring as failed */
 };
 
-/* Bytes of a switch with so many workers (1 to WORKERS_MAX), and how it is made of them; mem is 64-aligned, the caller's. */
+/* Bytes of a switch with 1 to WORKERS_MAX workers, and how it is made in them; mem is 64-aligned, borrowed. */
 size_t switch_bytes(unsigned int workers);
 struct be_switch *switch_make(void *mem, unsigned int workers);
 
