@@ -202,7 +202,7 @@ void *gd_pci_map(struct gd_pci_dev *dev, unsigned int bar, uint64_t offset, uint
 	return b->map ? (uint8_t *)b->map + offset : NULL;
 }
 
-int gd_msix_set(struct gd_pci_dev *dev, unsigned int vector, unsigned int irq)
+int gd_msix_set(struct gd_pci_dev *dev, unsigned int vector, unsigned int irq, unsigned int cpu)
 {
 	const struct gd_platform *p = dev->p;
 	struct gd_msi msi;
@@ -217,7 +217,7 @@ int gd_msix_set(struct gd_pci_dev *dev, unsigned int vector, unsigned int irq)
 					     dev->msix_size * sizeof(struct pci_msix_entry));
 	if (!dev->msix_table)
 		return -EIO;
-	msi = p->msi(p->ctx, irq);
+	msi = p->msi(p->ctx, irq, cpu);
 	drv_write(p, dev->msix_table, at + offsetof(struct pci_msix_entry, control), 4,
 		  PCI_MSIX_ENTRY_MASKED_MASK);
 	drv_write(p, dev->msix_table, at + offsetof(struct pci_msix_entry, addr_lo), 4,

@@ -2,8 +2,9 @@
 /*
  * Driver of the virtio-vhost-user device (abi/vvu.h).
  *
- * Two MSI-X vectors: configuration changes, and everything else (rxq, txq, each kick), since
- * whoever is woken looks at all of it anyway and each programmed vector costs exits.
+ * Two MSI-X vectors at the boot CPU: configuration changes, and everything else (rxq, txq, kicks),
+ * since whoever is woken looks at all of it anyway and each programmed vector costs exits. One more
+ * for each CPU, or other irq, that kicks are bound to.
  *
  * Of its two queues the driver owns fixed buffers of VVU_MSG_MAX bytes. All of the rx ones are
  * always with the device, except while gd_vvu_recv() copies one out.
@@ -15,6 +16,7 @@
 
 #define VECTOR_CONFIG 0
 #define VECTOR_WORK   1
+#define VECTOR_TARGET 2 /* and up: targets[] */
 
 #define DOORBELL_WIDTH 2 /* any will do; the multiplier is at least this */
 
@@ -29,10 +31,10 @@ static int fail(struct gd_vvu *v, const char *what, int err)
 /* Interrupts: both vectors, the queues' being set with them. */
 static int open_vectors(struct gd_vvu *v, const struct gd_vvu_conf *conf)
 {
-	int err = gd_msix_set(&v->dev.pci, VECTOR_CONFIG, conf->config_irq);
+	int err = gd_msix_set(&v->dev.pci, VECTOR_CONFIG, conf->config_irq, 0);
 
 	if (!err)
-		err = gd_msix_set(&v->dev.pci, VECTOR_WORK, conf->work_irq);
+		err = gd_msix_set(&v->dev.pci, VECTOR_WORK, conf->work_irq, 0);
 	if (!err)
 		err = gd_msix_enable(&v->dev.pci);
 	if (!err)
@@ -110,6 +112,9 @@ int gd_vvu_open(struct gd_vvu *v, const struct gd_platform *p, const struct gd_v
 {
 	int err = gd_virtio_open(&v->dev, p, conf->bdf);
 
+	v->work_irq = conf->work_irq;
+	__builtin_memset(v->targets, 0, sizeof(v->targets));
+	__builtin_memset(v->kick_vectors, 0, sizeof(v->kick_vectors));
 	if (err)
 		return fail(v, "cannot open the device", err);
 	err = gd_virtio_negotiate(&v->dev,
@@ -134,20 +139,74 @@ int gd_vvu_open(struct gd_vvu *v, const struct gd_platform *p, const struct gd_v
 	return 0;
 }
 
-int gd_vvu_bind_kick(struct gd_vvu *v, unsigned int queue)
+/* The MSI-X vector that raises irq at cpu, or -errno. One that no queue uses is programmed anew. */
+static int target_vector(struct gd_vvu *v, unsigned int irq, unsigned int cpu)
+{
+	int err, slot = -1;
+
+	if (irq >= GD_IRQ_MAX || cpu > UINT8_MAX)
+		return -EINVAL;
+	if (irq == v->work_irq && cpu == 0)
+		return VECTOR_WORK;
+	for (int i = 0; i < GD_VVU_TARGETS_MAX && VECTOR_TARGET + i < v->dev.pci.msix_size; i++) {
+		const struct gd_vvu_target *t = &v->targets[i];
+
+		if (t->programmed && t->irq == irq && t->cpu == cpu)
+			return VECTOR_TARGET + i;
+		if (!t->queues && (slot < 0 || (v->targets[slot].programmed && !t->programmed)))
+			slot = i;
+	}
+	if (slot < 0)
+		return -ENOSPC;
+	v->targets[slot].programmed = false;
+	err = gd_msix_set(&v->dev.pci, VECTOR_TARGET + (unsigned int)slot, irq, cpu);
+	if (err)
+		return err;
+	v->targets[slot] = (struct gd_vvu_target){ .irq = (uint8_t)irq,
+						   .cpu = (uint8_t)cpu,
+						   .programmed = true };
+	return VECTOR_TARGET + slot;
+}
+
+static int write_kick_vector(struct gd_vvu *v, unsigned int queue, uint16_t number)
 {
 	const size_t select = offsetof(struct vvu_notification_cfg, notification_select);
 	const size_t vector = offsetof(struct vvu_notification_cfg, notification_msix_vector);
 
-	if (queue >= v->max_queues)
-		return -EINVAL;
 	/* Our device takes both fields at once, which saves an exit; others want field by field. */
-	drv_write(v->dev.p, v->notifications, select, 4, VECTOR_WORK << 16 | queue);
-	if (drv_read(v->dev.p, v->notifications, vector, 2) == VECTOR_WORK)
+	drv_write(v->dev.p, v->notifications, select, 4, (uint32_t)number << 16 | queue);
+	if (drv_read(v->dev.p, v->notifications, vector, 2) == number)
 		return 0;
 	drv_write(v->dev.p, v->notifications, select, 2, queue);
-	drv_write(v->dev.p, v->notifications, vector, 2, VECTOR_WORK);
-	return drv_read(v->dev.p, v->notifications, vector, 2) == VECTOR_WORK ? 0 : -EIO;
+	drv_write(v->dev.p, v->notifications, vector, 2, number);
+	return drv_read(v->dev.p, v->notifications, vector, 2) == number ? 0 : -EIO;
+}
+
+static void count_target(struct gd_vvu *v, unsigned int vector, int by)
+{
+	if (vector >= VECTOR_TARGET)
+		v->targets[vector - VECTOR_TARGET].queues += (uint16_t)by;
+}
+
+int gd_vvu_bind_kick_to(struct gd_vvu *v, unsigned int queue, unsigned int irq, unsigned int cpu)
+{
+	int vector, err;
+
+	if (queue >= v->max_queues)
+		return -EINVAL;
+	vector = target_vector(v, irq, cpu);
+	if (vector < 0 || vector == v->kick_vectors[queue])
+		return vector < 0 ? vector : 0;
+	err = write_kick_vector(v, queue, (uint16_t)vector);
+	count_target(v, v->kick_vectors[queue], -1);
+	v->kick_vectors[queue] = err ? 0 : (uint8_t)vector;
+	count_target(v, v->kick_vectors[queue], 1);
+	return err;
+}
+
+int gd_vvu_bind_kick(struct gd_vvu *v, unsigned int queue)
+{
+	return gd_vvu_bind_kick_to(v, queue, v->work_irq, 0);
 }
 
 uint32_t gd_vvu_status(struct gd_vvu *v)

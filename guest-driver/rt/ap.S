@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Start-up of further CPUs. A start-up IPI begins in real mode on a page below 1 MiB, to which
- * ring0_cpu_start() copies the trampoline. One CPU starts at a time; ring0_ap says where it goes.
+ * cpu_start() in ring0.c copies the trampoline. One CPU starts at a time; ring0_ap says which it is.
  */
 #include "ring0.h"
 
@@ -40,10 +40,8 @@ ap64:
 	movl %eax, %gs
 	lidt ring0_idt_pointer
 	call ring0_ap_main
-	movq ring0_ap + AP_RIP, %rax
+	movl $rt_cpu_start3, %eax
 	movq ring0_ap + AP_RSP, %rcx
-	movq ring0_ap + AP_ARG, %rdi
-	movl $1, ring0_ap + AP_STARTED
 	jmp ring0_enter_ring3
 
 	.section .note.GNU-stack, "", @progbits

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Ring 3's end of a CPU exception. Ring 0 has copied the registers to rt_fault_info and entered rt_fault_entry
- * on a stack of its own. Within rt_catch() execution goes on there, as if fn had returned.
+ * Ring 3's end of a CPU exception. Ring 0 has copied the registers to the CPU's struct rt_cpu and entered
+ * rt_fault_entry on a stack of its own. Within rt_catch() execution goes on there, as if fn had returned.
  */
 #include "ring0.h"
 
@@ -23,7 +23,7 @@ rt_catch_call:
 	subq $8, %rsp
 	stmxcsr 4(%rsp)
 	fnstcw (%rsp)
-	movq %rsp, catch_rsp
+	movq %rsp, %gs:CPU_CATCH_RSP
 	movq %rdi, %rax
 	movq %rsi, %rdi
 	call *%rax
@@ -40,16 +40,11 @@ rt_catch_call:
 	.globl rt_catch_resume
 rt_catch_resume:
 	movl %edi, %eax
-	movq catch_rsp, %rsp
+	movq %gs:CPU_CATCH_RSP, %rsp
 	fnclex
 	fninit
 	fldcw (%rsp)
 	ldmxcsr 4(%rsp)
 	jmp 1b
-
-	.bss
-	.p2align 3
-catch_rsp:
-	.skip 8
 
 	.section .note.GNU-stack, "", @progbits

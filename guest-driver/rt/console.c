@@ -3,6 +3,9 @@
  * Console on COM1. Each access is an exit to the VMM, so under vvu-vmm, whose UART takes bytes as
  * fast as they come, the line status is never asked; elsewhere it is asked once for each FIFO's
  * worth (16550: 16 bytes).
+ *
+ * One CPU prints at a time, a line of rt_log() or what one rt_printf() has; others wait for it. A CPU that panics
+ * keeps the console.
  */
 #include "internal.h"
 
@@ -14,6 +17,28 @@
 #define UART_POLLS    10000 /* then the UART is not there */
 
 static enum gd_log_level log_level = GD_LOG_INFO;
+static uint32_t lock_owner; /* 0: none; else number of the CPU, plus one */
+static unsigned int lock_depth;
+
+/* The owner may come here again: by an exception in here. */
+void console_lock(void)
+{
+	uint32_t me = rt_cpu_id() + 1, nobody = 0;
+
+	if (__atomic_load_n(&lock_owner, __ATOMIC_RELAXED) != me)
+		while (!__atomic_compare_exchange_n(&lock_owner, &nobody, me, false,
+						    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+			nobody = 0;
+			__builtin_ia32_pause();
+		}
+	lock_depth++;
+}
+
+void console_unlock(void)
+{
+	if (--lock_depth == 0)
+		__atomic_store_n(&lock_owner, 0, __ATOMIC_RELEASE);
+}
 
 static void uart_wait(void)
 {
@@ -60,10 +85,12 @@ static void vprint(const char *prefix, const char *fmt, va_list ap, const char *
 {
 	char line[512];
 
-	console_write(prefix);
 	rt_vsnprintf(line, sizeof(line), fmt, ap);
+	console_lock();
+	console_write(prefix);
 	console_write(line);
 	console_write(suffix);
+	console_unlock();
 }
 
 static void vlog(enum gd_log_level level, const char *fmt, va_list ap)
@@ -111,6 +138,7 @@ void rt_panic(const char *fmt, ...)
 {
 	va_list ap;
 
+	console_lock();
 	va_start(ap, fmt);
 	vprint("panic: ", fmt, ap, "\n");
 	va_end(ap);

@@ -18,7 +18,7 @@
 static _Noreturn void halt(void)
 {
 	for (;;) {
-		rt_irq_any = 0;
+		rt_this_cpu()->irq_any = 0;
 		ring0_call3(RING0_IDLE, 0, 0, 0);
 	}
 }

@@ -2,9 +2,6 @@
 /* CPU exceptions: caught by rt_catch(), or printed with the registers and the end of the guest. */
 #include "internal.h"
 
-struct rt_fault rt_fault_info;
-bool rt_catch_active;
-
 static const char *const names[] = {
 	"divide error",
 	"debug",
@@ -30,24 +27,25 @@ static const char *const names[] = {
 
 int rt_catch(void (*fn)(void *arg), void *arg, uint64_t *error_code, uint64_t *cr2)
 {
+	struct rt_cpu *cpu = rt_this_cpu();
 	int vector;
 
-	if (rt_catch_active)
+	if (cpu->catch_active)
 		rt_panic("rt_catch() inside rt_catch()");
-	rt_catch_active = true;
+	cpu->catch_active = true;
 	vector = rt_catch_call(fn, arg);
-	rt_catch_active = false;
+	cpu->catch_active = false;
 	if (vector >= 0 && error_code)
-		*error_code = rt_fault_info.regs.error_code;
+		*error_code = cpu->fault.regs.error_code;
 	if (vector >= 0 && cr2)
-		*cr2 = rt_fault_info.cr2;
+		*cr2 = cpu->fault.cr2;
 	return vector;
 }
 
-static void dump(const struct rt_regs *r)
+static void dump(const struct rt_regs *r, uint64_t cr2)
 {
 	rt_printf("rip %016lx cs  %016lx rfl %016lx\n", r->rip, r->cs, r->rflags);
-	rt_printf("rsp %016lx ss  %016lx cr2 %016lx\n", r->rsp, r->ss, rt_fault_info.cr2);
+	rt_printf("rsp %016lx ss  %016lx cr2 %016lx\n", r->rsp, r->ss, cr2);
 	rt_printf("rax %016lx rbx %016lx rcx %016lx\n", r->rax, r->rbx, r->rcx);
 	rt_printf("rdx %016lx rsi %016lx rdi %016lx\n", r->rdx, r->rsi, r->rdi);
 	rt_printf("rbp %016lx r8  %016lx r9  %016lx\n", r->rbp, r->r8, r->r9);
@@ -57,17 +55,19 @@ static void dump(const struct rt_regs *r)
 
 void rt_fault_main(void)
 {
-	const struct rt_regs *r = &rt_fault_info.regs;
+	struct rt_cpu *cpu = rt_this_cpu();
+	const struct rt_regs *r = &cpu->fault.regs;
 	bool ring3 = (r->cs & 3) == 3;
 
-	if (ring3 && rt_catch_active) {
-		rt_fault_info.busy = 0;
+	if (ring3 && cpu->catch_active) {
+		cpu->fault.busy = 0;
 		rt_catch_resume(r->vector);
 	}
 	/* busy stays set: an exception in here ends the guest at once. */
+	console_lock();
 	rt_printf("\nCPU exception %lu (%s) in ring %u, error code %#lx\n", r->vector,
 		  r->vector < ARRAY_LEN(names) ? names[r->vector] : "?", ring3 ? 3 : 0,
 		  r->error_code);
-	dump(r);
-	rt_panic("CPU exception %lu at rip %#lx", r->vector, r->rip);
+	dump(r, cpu->fault.cr2);
+	rt_panic("CPU %u: exception %lu at rip %#lx", cpu->id, r->vector, r->rip);
 }

@@ -51,8 +51,8 @@ void *rt_alloc(size_t size, size_t align)
 {
 	uint64_t start = ALIGN_UP(heap_next, (uint64_t)align);
 
-	if (!align || (align & (align - 1)) || start < heap_next || start > heap_end ||
-	    size > heap_end - start)
+	if (rt_cpu_id() || !align || (align & (align - 1)) || start < heap_next ||
+	    start > heap_end || size > heap_end - start)
 		return NULL;
 	if (!heap_map(start + size))
 		return NULL;

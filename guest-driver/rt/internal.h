@@ -13,7 +13,10 @@
 /* On each CPU. */
 void enable_avx(void);
 
+uint32_t cpu_apic_id(unsigned int cpu);
+
 void clock_init(void);
+void timer_init(void);
 void heap_init(void);
 
 /* Ticks of the TSC until now_ns() reaches ns; UINT64_MAX stays. */
@@ -32,7 +35,11 @@ _Noreturn void rt_catch_resume(uint64_t vector);
 _Noreturn void rt_start3(void);
 int rt_catch_call(void (*fn)(void *arg), void *arg);
 
-extern bool rt_catch_active;
+void rt_cpu_start3(void);
+
+/* For more than one line in a row; may be nested. */
+void console_lock(void);
+void console_unlock(void);
 
 /* gd_platform.log */
 void console_vlog(void *ctx, enum gd_log_level level, const char *fmt, va_list ap);

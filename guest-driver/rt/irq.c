@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Interrupt flags, idling, and the timer that ends it. Ring 0's handlers only set flags. */
+/*
+ * Interrupt flags, idling, and the timer that ends it. Ring 0's handlers only set flags, those of the CPU that took
+ * the interrupt; each CPU looks at its own.
+ */
 #include "internal.h"
 
 #define CPUID1_ECX_TSC_DEADLINE BIT_U32(24)
 #define CALIBRATE_NS		200000
-
-volatile uint8_t rt_irq_flags[VECTOR_IRQ_NUM] __attribute__((aligned(8)));
-volatile uint8_t rt_irq_any;
 
 static bool timer_ready;
 
@@ -20,27 +20,33 @@ void rt_irq_window(void)
 /* No interrupt can come between the look and the clearing: ring 3 runs with interrupts off. */
 bool rt_irq_take(unsigned int irq)
 {
-	if (irq >= GD_IRQ_MAX || !rt_irq_flags[irq])
+	struct rt_cpu *cpu = rt_this_cpu();
+
+	if (irq >= GD_IRQ_MAX || !cpu->irq_flags[irq])
 		return false;
-	rt_irq_flags[irq] = 0;
+	cpu->irq_flags[irq] = 0;
 	return true;
 }
 
-static bool any_flag(void)
+static bool any_flag(const struct rt_cpu *cpu)
 {
-	const volatile uint64_t *words = (const volatile uint64_t *)rt_irq_flags;
+	const volatile uint64_t *words = (const volatile uint64_t *)cpu->irq_flags;
 
-	for (unsigned int i = 0; i < sizeof(rt_irq_flags) / 8; i++)
+	for (unsigned int i = 0; i < sizeof(cpu->irq_flags) / 8; i++)
 		if (words[i])
 			return true;
 	return false;
 }
 
-/* The APIC timer's rate: told by the VMM, or measured against the TSC once. */
-static void timer_init(void)
+/*
+ * The APIC timer's rate: told by the VMM, or measured against the TSC once, by the boot CPU before it starts another.
+ */
+void timer_init(void)
 {
 	uint64_t start, end, ticks, rate;
 
+	if (timer_ready)
+		return;
 	timer_ready = true;
 	if (rt_boot.cpuid1_ecx & CPUID1_ECX_TSC_DEADLINE)
 		return;
@@ -63,16 +69,20 @@ static void timer_init(void)
 
 void rt_idle(uint64_t deadline_ns)
 {
+	struct rt_cpu *cpu = rt_this_cpu();
 	uint64_t tsc = 0;
 
 	if (deadline_ns != UINT64_MAX) {
-		if (!timer_ready)
-			timer_init();
+		timer_init();
 		tsc = clock_tsc_at(deadline_ns);
 	}
 	for (;;) {
-		rt_irq_any = 0;
-		if (any_flag() || (tsc && rt_tsc() >= tsc))
+		cpu->irq_any = 0;
+		if (cpu->woken) {
+			cpu->woken = 0;
+			return;
+		}
+		if (any_flag(cpu) || (tsc && rt_tsc() >= tsc))
 			return;
 		ring0_call3(RING0_IDLE, tsc, 0, 0);
 	}

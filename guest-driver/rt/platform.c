@@ -105,11 +105,11 @@ static struct gpa to_gpa(void *ctx, const void *ptr)
 	return gpa((uintptr_t)ptr);
 }
 
-/* Fixed delivery, edge, to the boot CPU. */
-static struct gd_msi msi(void *ctx, unsigned int irq)
+/* Fixed delivery, edge, physical destination. */
+static struct gd_msi msi(void *ctx, unsigned int irq, unsigned int cpu)
 {
 	return (struct gd_msi){
-		.addr = MSI_ADDR | rt_boot.apic_id << MSI_DEST_SHIFT,
+		.addr = MSI_ADDR | cpu_apic_id(cpu) << MSI_DEST_SHIFT,
 		.data = VECTOR_IRQ_BASE + irq,
 	};
 }

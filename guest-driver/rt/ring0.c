@@ -18,6 +18,7 @@
 #define PTE_TABLE    0x67ull		   /* present, writable, user, accessed, dirty */
 #define PTE_RING3    0x80000000000000e7ull /* as PTE_TABLE, 2 MiB, no execution */
 #define PTE_RING0    0x80000000000000e3ull /* the same for ring 0 */
+#define PTE_STACK    0x8000000000000067ull /* as PTE_RING3, but 4 KiB */
 #define PTE_UNCACHED 0x18ull
 #define PTE_ADDR     0x000ffffffffff000ull
 
@@ -30,8 +31,6 @@
 
 #define LAPIC_SVR	 0x0f0
 #define LAPIC_ID	 0x020
-#define LAPIC_ICR_LO	 0x300
-#define LAPIC_ICR_HI	 0x310
 #define LAPIC_TIMER	 0x320
 #define LAPIC_LINT0	 0x350
 #define LAPIC_TIMER_INIT 0x380
@@ -43,6 +42,7 @@
 
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_KVMCLOCK	 0x4b564d01
+#define MSR_GS_BASE	 0xc0000101
 
 #define CPUID1_ECX_TSC_DEADLINE BIT_U32(24)
 #define CPUID1_ECX_XSAVE	BIT_U32(26)
@@ -69,16 +69,15 @@ struct tss_block {
 	uint8_t end;
 } ABI_PACKED;
 
-/* Where the CPU that starts next goes; ap.S knows the offsets. */
+/* The CPU that starts next; ap.S knows the offsets. */
 struct ring0_ap {
-	uint64_t rip;
-	uint64_t rsp;
-	uint64_t arg;
 	uint64_t stack0;
-	uint32_t started;
+	uint64_t rsp; /* in ring 3 */
+	uint32_t cpu;
 };
-ABI_OFFSET(struct ring0_ap, arg, AP_ARG);
-ABI_OFFSET(struct ring0_ap, started, AP_STARTED);
+ABI_OFFSET(struct ring0_ap, stack0, AP_STACK0);
+ABI_OFFSET(struct ring0_ap, rsp, AP_RSP);
+ABI_OFFSET(struct ring0_ap, cpu, AP_CPU);
 
 /* Under 1 MiB, 4096-aligned; nothing there is needed once the boot information has been copied. */
 #define AP_PAGE 0x8000
@@ -86,14 +85,15 @@ ABI_OFFSET(struct ring0_ap, started, AP_STARTED);
 extern uint64_t ring0_pml4[512];
 extern uint64_t ring0_tss_descriptors[RT_CPUS_MAX][2];
 extern const uint8_t ring0_ap_trampoline[], ring0_ap_trampoline_end[];
-extern char rt_image_end[];
+extern char rt_image_end[], rt_fault_stack_top[];
 
 uint8_t ring0_boot_stack[RING0_STACK_BYTES] __attribute__((aligned(16)));
 volatile struct ring0_ap ring0_ap;
 
 static struct tss_block tss[RT_CPUS_MAX];
 static uint8_t stacks[RT_CPUS_MAX][RING0_STACK_BYTES] __attribute__((aligned(16)));
-static unsigned int num_cpus; /* prepared so far */
+static uint64_t stack_table[512] __attribute__((aligned(4096)));
+static bool prepared[RT_CPUS_MAX];
 static uint64_t pool[POOL_PAGES][512] __attribute__((aligned(4096)));
 static uint64_t (*pool_next)[512] = pool;
 static unsigned int pool_left = POOL_PAGES;
@@ -292,32 +292,82 @@ static _Noreturn void triple_fault(void)
 	__builtin_unreachable();
 }
 
-static int64_t cpu_start(uint64_t rip, uint64_t rsp, uint64_t arg)
+/* Whether the 2 MiB page around address is ring 3's data, at its physical address. */
+static bool is_ring3_data(uint64_t address)
+{
+	uint64_t room, page = ALIGN_DOWN(address, (uint64_t)PAGE_2M);
+
+	return range_ok(page, 1) && page < HEAP_END_MAX &&
+	       *directory(page, &room) == (page | PTE_RING3);
+}
+
+/* The CPU's stacks for ring 3, in the memory from pa. */
+static int64_t map_stacks(unsigned int cpu, uint64_t pa)
+{
+	uint64_t *at = &stack_table[cpu * (CPU_SLOT_BYTES / 4096)], *pd, room, end;
+
+	if (!IS_ALIGNED(pa, 4096) || !is_ring3_data(pa) ||
+	    !is_ring3_data(pa + CPU_FAULT_STACK_BYTES + CPU_STACK_BYTES - 1))
+		return -EINVAL;
+	pd = directory(CPU_STACKS_VA, &room);
+	if (!pd)
+		return -ENOMEM;
+	*pd = (uintptr_t)stack_table | PTE_TABLE;
+	at += CPU_FAULT_STACK_AT / 4096;
+	for (end = pa + CPU_FAULT_STACK_BYTES; pa < end; pa += 4096)
+		*at++ = pa | PTE_STACK;
+	at += (CPU_STACK_AT - CPU_FAULT_STACK_AT - CPU_FAULT_STACK_BYTES) / 4096;
+	for (end = pa + CPU_STACK_BYTES; pa < end; pa += 4096)
+		*at++ = pa | PTE_STACK;
+	return 0;
+}
+
+static int64_t cpu_start(uint64_t cpu, uint64_t stacks_pa)
 {
 	volatile uint8_t *page = (volatile uint8_t *)(uintptr_t)AP_PAGE;
 	const uint8_t *code;
+	int64_t err;
 
-	if (num_cpus == RT_CPUS_MAX)
-		return -ENOSPC;
+	if (cpu >= RT_CPUS_MAX || prepared[cpu])
+		return -EINVAL;
+	err = map_stacks((unsigned int)cpu, stacks_pa);
+	if (err)
+		return err;
 	for (code = ring0_ap_trampoline; code != ring0_ap_trampoline_end; code++)
 		*page++ = *code;
-	ring0_ap.rip = rip;
-	ring0_ap.rsp = rsp;
-	ring0_ap.arg = arg;
 	/* Its interrupt stack; the upper half is for NMI and the like. */
-	ring0_ap.stack0 = (uintptr_t)stacks[num_cpus] + RING0_STACK_BYTES / 2;
-	ring0_ap.started = 0;
-	num_cpus++;
+	ring0_ap.stack0 = (uintptr_t)stacks[cpu] + RING0_STACK_BYTES / 2;
+	ring0_ap.rsp = CPU_STACKS_VA + cpu * CPU_SLOT_BYTES + CPU_STACK_AT + CPU_STACK_BYTES;
+	ring0_ap.cpu = (uint32_t)cpu;
+	prepared[cpu] = true;
 	return AP_PAGE;
+}
+
+/* What changes the page tables, or another CPU's state, is the boot CPU's alone: nothing here takes locks. */
+static int64_t boot_cpu_call(unsigned int fn, uint64_t a, uint64_t b, uint64_t c)
+{
+	if (rt_this_cpu()->id)
+		return -EPERM;
+	switch (fn) {
+	case RING0_MAP:
+		return map(a, b, c);
+	case RING0_UNMAP:
+		return unmap(a, b);
+	case RING0_DONATE:
+		return donate(a);
+	default:
+		return cpu_start(a, b);
+	}
 }
 
 uint64_t ring0_call(unsigned int fn, uint64_t a, uint64_t b, uint64_t c)
 {
 	switch (fn) {
 	case RING0_MAP:
-		return (uint64_t)map(a, b, c);
 	case RING0_UNMAP:
-		return (uint64_t)unmap(a, b);
+	case RING0_DONATE:
+	case RING0_CPU_START:
+		return (uint64_t)boot_cpu_call(fn, a, b, c);
 	case RING0_XSETBV:
 		__asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)a), "d"((uint32_t)(a >> 32)));
 		return 0;
@@ -333,16 +383,10 @@ uint64_t ring0_call(unsigned int fn, uint64_t a, uint64_t b, uint64_t c)
 		if (a)
 			lapic_write(LAPIC_TIMER_INIT, (uint32_t)a);
 		return lapic_read(LAPIC_TIMER_CUR);
-	case RING0_CPU_START:
-		return (uint64_t)cpu_start(a, b, c);
 	case RING0_IPI:
 		lapic_write(LAPIC_ICR_HI, (uint32_t)a << 24);
-		lapic_write(LAPIC_ICR_LO, (uint32_t)b);
+		lapic_write(LAPIC_ICR, (uint32_t)b);
 		return 0;
-	case RING0_AP_STARTED:
-		return ring0_ap.started;
-	case RING0_DONATE:
-		return (uint64_t)donate(a);
 	case RING0_RESET:
 		triple_fault();
 	default:
@@ -353,16 +397,17 @@ uint64_t ring0_call(unsigned int fn, uint64_t a, uint64_t b, uint64_t c)
 /* Hands an exception to rt_fault_entry in ring 3, which prints it or goes on at rt_catch(). */
 void ring0_fault(const struct rt_regs *regs, uint64_t cr2)
 {
+	struct rt_fault *fault = &rt_this_cpu()->fault;
 	const uint64_t *from = (const uint64_t *)regs;
-	uint64_t *to = (uint64_t *)&rt_fault_info.regs;
+	uint64_t *to = (uint64_t *)&fault->regs;
 	unsigned int i;
 
-	if (rt_fault_info.busy)
+	if (fault->busy)
 		ring0_die("panic: exception while handling an exception\r\n");
-	rt_fault_info.busy = 1;
+	fault->busy = 1;
 	for (i = 0; i < sizeof(*regs) / 8; i++)
 		to[i] = from[i];
-	rt_fault_info.cr2 = cr2;
+	fault->cr2 = cr2;
 }
 
 static void copy_boot_info(const struct pvh_start_info *info)
@@ -394,6 +439,7 @@ static void read_cpuid(void)
 	cpuid(0, r);
 	rt_boot.cpuid_max = r[0];
 	cpuid(1, r);
+	rt_boot.cpuid1_ebx = r[1];
 	rt_boot.cpuid1_ecx = r[2];
 	rt_boot.cpuid1_edx = r[3];
 	if (rt_boot.cpuid_max >= 0x15) {
@@ -450,18 +496,17 @@ static void set_osxsave(void)
 	__asm__ volatile("mov %0, %%cr4" : : "r"(cr4 | CR4_OSXSAVE));
 }
 
+/* The same for every CPU, but that the timer's rate is known once the boot CPU has found it. */
 static void set_lapic(void)
 {
-	rt_boot.apic_id = lapic_read(LAPIC_ID) >> 24;
 	lapic_write(LAPIC_SVR, 0x100 | VECTOR_SPURIOUS);
 	/* The PIC: firmware may have left it on, and its vectors are those of exceptions. */
 	lapic_write(LAPIC_LINT0, LAPIC_LVT_MASKED);
-	if (rt_boot.cpuid1_ecx & CPUID1_ECX_TSC_DEADLINE) {
-		timer_tsc_deadline = true;
+	if (timer_tsc_deadline) {
 		lapic_write(LAPIC_TIMER, LAPIC_TIMER_TSC | VECTOR_TIMER);
 	} else {
 		lapic_write(LAPIC_TIMER_DIV, LAPIC_DIV_1);
-		lapic_write(LAPIC_TIMER, LAPIC_LVT_MASKED | VECTOR_TIMER);
+		lapic_write(LAPIC_TIMER, (timer_rate ? 0 : LAPIC_LVT_MASKED) | VECTOR_TIMER);
 	}
 }
 
@@ -472,19 +517,25 @@ void ring0_main(const struct pvh_start_info *info)
 
 	if (map(2ull * PAGE_2M, 2ull * PAGE_2M, end / PAGE_2M - 2))
 		ring0_die("panic: cannot map the image\r\n");
+	rt_cpus[0].self = &rt_cpus[0];
+	rt_cpus[0].fault_stack = (uintptr_t)rt_fault_stack_top;
+	wrmsr(MSR_GS_BASE, (uintptr_t)&rt_cpus[0]);
 	rt_boot.mapped_end = end;
 	copy_boot_info(info);
 	set_tss(0, (uintptr_t)ring0_boot_stack + RING0_STACK_BYTES);
-	num_cpus = 1;
+	prepared[0] = true;
 	read_cpuid();
 	set_osxsave();
+	timer_tsc_deadline = rt_boot.cpuid1_ecx & CPUID1_ECX_TSC_DEADLINE;
+	rt_boot.apic_id = lapic_read(LAPIC_ID) >> 24;
 	set_lapic();
 }
 
-/* The same for a CPU started later, which takes no interrupts but those of the exceptions. */
+/* The same for a CPU started later; ring 3 has prepared its struct rt_cpu. */
 void ring0_ap_main(void)
 {
-	set_tss(num_cpus - 1, ring0_ap.stack0);
+	wrmsr(MSR_GS_BASE, (uintptr_t)&rt_cpus[ring0_ap.cpu]);
+	set_tss(ring0_ap.cpu, ring0_ap.stack0);
 	set_osxsave();
-	lapic_write(LAPIC_SVR, 0x100 | VECTOR_SPURIOUS);
+	set_lapic();
 }

@@ -7,9 +7,12 @@
  *     0          - 2 MiB        ring 0 (from 1 MiB), boot information  nothing
  *     2 MiB      - 4 MiB        text and constants of the image        read, execute
  *     4 MiB      - ...          stack, data, heap (RAM, identity)      read, write
- *     3 GiB      - 4 GiB        device registers (identity)            read, write: what it had
- * mapped 64 GiB     - 112 TiB      windows on shared memory               read, write: what it had
- * mapped LAPIC_VA                  local APIC                             nothing
+ *     3 GiB      - 4 GiB        device registers (identity)            read, write: what is mapped
+ *     63 GiB     - + 2 MiB      stacks of all CPUs but the first       read, write
+ *     64 GiB     - 112 TiB      windows on shared memory               read, write: what is mapped
+ *     LAPIC_VA                  local APIC                             nothing
+ *
+ * Each CPU's GS base is the address of its struct rt_cpu, in ring 0 and in ring 3.
  */
 #ifndef VVU_RT_RING0_H
 #define VVU_RT_RING0_H
@@ -35,19 +38,33 @@
 #define VECTOR_IRQ_BASE 0x30 /* plus irq number, 0..GD_IRQ_MAX-1 */
 #define VECTOR_IRQ_NUM	128
 #define VECTOR_TIMER	0xf0
+#define VECTOR_WAKE	0xf1
 #define VECTOR_SPURIOUS 0xff
 
 /* The local APIC's page in the upper half, where a sign-extended 32-bit address reaches it. */
 #define LAPIC_PA       0xfee00000
 #define LAPIC_VA       0xfffffffffee00000
 #define LAPIC_ICR      0x300
+#define LAPIC_ICR_HI   0x310
 #define LAPIC_ICR_SELF 0x44000
+#define LAPIC_ICR_ONE  0x4000 /* fixed, edge, to the CPU that ICR_HI names */
 #define LAPIC_EOI      0x0b0
 
 #define PAGE_2M	       0x200000
 #define HEAP_END_MAX   0xc0000000
 #define WINDOW_VA_BASE 0x1000000000
 #define WINDOW_VA_END  0x700000000000
+
+/*
+ * Stacks of the CPUs that are started later: a slot of CPU_SLOT_BYTES each in one table of 4 KiB pages, with nothing
+ * below each stack. Their memory is contiguous, the stack for exceptions first.
+ */
+#define CPU_STACKS_VA	      0xfc0000000
+#define CPU_SLOT_BYTES	      0x20000
+#define CPU_FAULT_STACK_AT    0x4000 /* in the slot */
+#define CPU_FAULT_STACK_BYTES 0x4000
+#define CPU_STACK_AT	      0x10000
+#define CPU_STACK_BYTES	      0x10000
 
 /* rflags in ring 3: IOPL 3, interrupts off, and the bit that is always one. */
 #define RING3_RFLAGS 0x3002
@@ -67,24 +84,35 @@
 	8	      /* apic timer: count to start with (0: leave it); returns the current one */
 #define RING0_RESET 9 /* triple fault */
 #define RING0_CPU_START                                                                            \
-	10 /* rip, rsp, argument: prepares the next CPU; the page of its start-up IPI, or -errno \
+	10 /* number, memory for its stacks: prepares it; the page of its start-up IPI, or -errno  \
 	    */
-#define RING0_AP_STARTED 11 /* whether the CPU prepared last has reached ring 3 */
-#define RING0_IPI	 12 /* apic id, interrupt command */
-#define RING0_STOP	 13 /* halts this CPU for good */
-#define RING0_DONATE	 14 /* address of 2 MiB of the heap: becomes page tables; 0 or -errno */
+#define RING0_TLB_FLUSH 11
+#define RING0_IPI	12 /* apic id, interrupt command */
+#define RING0_STOP	13 /* halts this CPU for good */
+#define RING0_DONATE	14 /* address of 2 MiB of the heap: becomes page tables; 0 or -errno */
+#define RING0_WAKE	15 /* apic id: VECTOR_WAKE to it */
 
 #define RING0_MAP_UNCACHED 1
 #define RING0_MAP_MASK	   1
 
 /* Offsets in struct ring0_ap. */
-#define AP_RIP	   0
-#define AP_RSP	   8
-#define AP_ARG	   16
-#define AP_STACK0  24
-#define AP_STARTED 32
+#define AP_STACK0 0
+#define AP_RSP	  8
+#define AP_CPU	  16
+
+/* Offsets in struct rt_cpu. */
+#define CPU_SELF	0
+#define CPU_ID		8
+#define CPU_IRQ_ANY	12
+#define CPU_WOKEN	13
+#define CPU_WINDOW	14
+#define CPU_FAULT_STACK 16
+#define CPU_CATCH_RSP	24
+#define CPU_IRQ_FLAGS	64
 
 #ifndef __ASSEMBLER__
+#include <stdbool.h>
+
 #include "abi/base.h"
 #include "abi/pvh.h"
 
@@ -99,6 +127,7 @@ struct rt_boot {
 	uint32_t apic_id;
 	uint64_t mapped_end; /* RAM up to here is mapped already */
 	uint32_t cpuid_max;
+	uint32_t cpuid1_ebx;
 	uint32_t cpuid1_ecx;
 	uint32_t cpuid1_edx;
 	uint32_t hv_max; /* highest hypervisor leaf, 0: none */
@@ -126,11 +155,44 @@ struct rt_fault {
 	uint32_t busy; /* set when one is handed to ring 3, cleared by it; a second one ends the
 			  guest */
 };
-extern struct rt_fault rt_fault_info;
 
-/* Set by interrupt handlers: one byte per irq number, and "something came". */
-extern volatile uint8_t rt_irq_flags[VECTOR_IRQ_NUM];
-extern volatile uint8_t rt_irq_any;
+/*
+ * What each CPU has for itself, in ring 3's memory. Only that CPU writes it, but to what concerns its start, so that
+ * polling CPUs share no cache line by it.
+ */
+struct rt_cpu {
+	struct rt_cpu *self;
+	uint32_t id;
+	/* Set by interrupt handlers. */
+	volatile uint8_t irq_any; /* something came */
+	volatile uint8_t woken;	  /* rt_cpu_wake() */
+	volatile uint8_t window;
+	volatile uint8_t arrived; /* in ring 3; set by the CPU itself */
+	uint64_t fault_stack;	  /* its top */
+	uint64_t catch_rsp;
+	bool catch_active;
+	void (*fn)(void *arg);
+	void *arg;
+	volatile uint8_t irq_flags[VECTOR_IRQ_NUM] __attribute__((aligned(64)));
+	struct rt_fault fault;
+} __attribute__((aligned(128)));
+ABI_OFFSET(struct rt_cpu, self, CPU_SELF);
+ABI_OFFSET(struct rt_cpu, id, CPU_ID);
+ABI_OFFSET(struct rt_cpu, irq_any, CPU_IRQ_ANY);
+ABI_OFFSET(struct rt_cpu, woken, CPU_WOKEN);
+ABI_OFFSET(struct rt_cpu, window, CPU_WINDOW);
+ABI_OFFSET(struct rt_cpu, fault_stack, CPU_FAULT_STACK);
+ABI_OFFSET(struct rt_cpu, catch_rsp, CPU_CATCH_RSP);
+ABI_OFFSET(struct rt_cpu, irq_flags, CPU_IRQ_FLAGS);
+extern struct rt_cpu rt_cpus[RT_CPUS_MAX];
+
+static inline struct rt_cpu *rt_this_cpu(void)
+{
+	struct rt_cpu *cpu;
+
+	__asm__("movq %%gs:%c1, %0" : "=r"(cpu) : "i"(CPU_SELF));
+	return cpu;
+}
 
 /* Ring 3's side of the calls. */
 static inline uint64_t ring0_call3(uint64_t fn, uint64_t a, uint64_t b, uint64_t c)

@@ -92,12 +92,15 @@ ring0_stubs:
 		pushq $v
 		jmp ring0_exception
 	.elseif v >= VECTOR_IRQ_BASE && v < VECTOR_IRQ_BASE + VECTOR_IRQ_NUM
-		movb $1, rt_irq_flags + v - VECTOR_IRQ_BASE
+		movb $1, %gs:CPU_IRQ_FLAGS + v - VECTOR_IRQ_BASE
 		jmp ring0_irq_done
 	.elseif v == VECTOR_WINDOW
-		movb $1, ring0_window
+		movb $1, %gs:CPU_WINDOW
 		jmp ring0_eoi
 	.elseif v == VECTOR_TIMER
+		jmp ring0_irq_done
+	.elseif v == VECTOR_WAKE
+		movb $1, %gs:CPU_WOKEN
 		jmp ring0_irq_done
 	.else
 		iretq /* spurious: no EOI */
@@ -108,7 +111,7 @@ ring0_stubs:
 
 	.text
 ring0_irq_done:
-	movb $1, rt_irq_any
+	movb $1, %gs:CPU_IRQ_ANY
 ring0_eoi:
 	movl $0, LAPIC_VA + LAPIC_EOI
 	cmpq $ring0_wait_hlt, (%rsp)
@@ -136,9 +139,8 @@ ring0_exception:
 	movq %rsp, %rdi
 	movq %cr2, %rsi
 	call ring0_fault /* does not return when ring 3 cannot handle it */
-	movl $ring0_boot_stack + RING0_STACK_BYTES, %esp
 	movl $rt_fault_entry, %eax
-	movl $rt_fault_stack_top, %ecx
+	movq %gs:CPU_FAULT_STACK, %rcx
 	jmp ring0_enter_ring3
 
 ring0_gate:
@@ -146,6 +148,10 @@ ring0_gate:
 	je ring0_idle
 	cmpl $RING0_IRQ_WINDOW, %eax
 	je ring0_irq_window
+	cmpl $RING0_WAKE, %eax
+	je ring0_wake
+	cmpl $RING0_TLB_FLUSH, %eax
+	je ring0_tlb_flush
 	cmpl $RING0_STOP, %eax
 	je ring0_stop
 	cld
@@ -161,7 +167,7 @@ ring0_idle:
 	testq %rdi, %rdi
 	jz 1f
 	call ring0_timer_arm
-1:	cmpb $0, rt_irq_any
+1:	cmpb $0, %gs:CPU_IRQ_ANY
 	jne 2f
 	call ring0_wait
 	jmp 1b
@@ -179,6 +185,17 @@ ring0_wait_hlt:
 	cli
 	ret
 
+ring0_wake:
+	shll $24, %edi
+	movl %edi, LAPIC_VA + LAPIC_ICR_HI
+	movl $LAPIC_ICR_ONE | VECTOR_WAKE, LAPIC_VA + LAPIC_ICR
+	iretq
+
+ring0_tlb_flush:
+	movq %cr3, %rax
+	movq %rax, %cr3
+	iretq
+
 ring0_stop:
 	cli
 	hlt
@@ -190,10 +207,10 @@ ring0_stop:
  * lowest priority in use, which therefore comes last.
  */
 ring0_irq_window:
-	movb $0, ring0_window
+	movb $0, %gs:CPU_WINDOW
 	movl $LAPIC_ICR_SELF | VECTOR_WINDOW, LAPIC_VA + LAPIC_ICR
 1:	call ring0_wait
-	cmpb $0, ring0_window
+	cmpb $0, %gs:CPU_WINDOW
 	je 1b
 	iretq
 
@@ -262,10 +279,6 @@ ring0_pd_high:
 	.fill 503, 8, 0
 	.quad LAPIC_PA + PTE_RING0_DEVICE
 	.fill 8, 8, 0
-
-	.bss
-ring0_window:
-	.skip 1
 
 	.section .stack, "aw", @nobits
 	.p2align 4

@@ -3,7 +3,8 @@
  * For test guests: checks that are counted, and the verdict that the runner looks for.
  *
  * A guest prints one line for each failed check, then `VERDICT PASS n` or `VERDICT FAIL m of n`,
- * and exits with status 0 or 1. A guest that says nothing has failed.
+ * and exits with status 0 or 1. A guest that says nothing has failed. Any CPU may check; the boot CPU gives the
+ * verdict.
  */
 #ifndef VVU_TEST_GUEST_COMMON_H
 #define VVU_TEST_GUEST_COMMON_H
@@ -19,10 +20,10 @@ check_at(int line, bool ok, const char *what, const char *fmt, ...)
 	char why[160];
 	va_list ap;
 
-	checks_done++;
+	__atomic_add_fetch(&checks_done, 1, __ATOMIC_RELAXED);
 	if (ok)
 		return true;
-	checks_failed++;
+	__atomic_add_fetch(&checks_failed, 1, __ATOMIC_RELAXED);
 	va_start(ap, fmt);
 	rt_vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 # Ring 3's memory that ring 0 writes, and the places where it enters ring 3.
-ALLOWED = {"rt_boot", "rt_fault_info", "rt_irq_flags", "rt_irq_any", "rt_start3", "rt_fault_entry", "rt_image_end"}
+ALLOWED = {"rt_boot", "rt_cpus", "rt_start3", "rt_cpu_start3", "rt_fault_entry", "rt_image_end"}
 
 
 def main():

@@ -375,9 +375,9 @@ static struct gpa gd_to_gpa(void *ctx, const void *ptr)
 	return gpa((uint64_t)((const uint8_t *)ptr - f->ram));
 }
 
-static struct gd_msi gd_msi_of(void *ctx, unsigned int irq)
+static struct gd_msi gd_msi_of(void *ctx, unsigned int irq, unsigned int cpu)
 {
-	return (struct gd_msi){ .addr = FAKE_MSI_ADDR, .data = irq };
+	return (struct gd_msi){ .addr = FAKE_MSI_ADDR | cpu << 12, .data = irq };
 }
 
 __attribute__((format(printf, 3, 0))) static void gd_print(void *ctx, enum gd_log_level level,

@@ -182,9 +182,9 @@ static struct gpa to_gpa(void *ctx, const void *ptr)
 	return gpa((uintptr_t)ptr);
 }
 
-static struct gd_msi msi(void *ctx, unsigned int irq)
+static struct gd_msi msi(void *ctx, unsigned int irq, unsigned int cpu)
 {
-	return (struct gd_msi){ .addr = 0xfee00000, .data = 0x30 + irq };
+	return (struct gd_msi){ .addr = 0xfee00000 | cpu << 12, .data = 0x30 + irq };
 }
 
 static void quiet_log(void *ctx, enum gd_log_level level, const char *fmt, va_list ap)

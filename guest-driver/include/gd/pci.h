@@ -68,10 +68,10 @@ uint64_t gd_pci_gpa(const struct gd_pci_dev *dev, unsigned int bar, uint64_t off
 void *gd_pci_map(struct gd_pci_dev *dev, unsigned int bar, uint64_t offset, uint64_t length);
 
 /*
- * MSI-X: bind vector to interrupt irq of this CPU and unmask it; enable turns the function on. 0, -ENODEV,
+ * MSI-X: bind vector to interrupt irq of a CPU and unmask it (five exits); enable turns the function on. 0, -ENODEV,
  * -EINVAL, -EIO (table outside its BAR).
  */
-int gd_msix_set(struct gd_pci_dev *dev, unsigned int vector, unsigned int irq);
+int gd_msix_set(struct gd_pci_dev *dev, unsigned int vector, unsigned int irq, unsigned int cpu);
 int gd_msix_enable(struct gd_pci_dev *dev);
 
 #endif

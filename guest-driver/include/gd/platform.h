@@ -55,8 +55,8 @@ struct gd_platform {
 	void *(*alloc)(void *ctx, size_t size, size_t align);
 	struct gpa (*to_gpa)(void *ctx, const void *ptr);
 
-	/* The MSI that reaches interrupt number irq (0..GD_IRQ_MAX-1) of this CPU. */
-	struct gd_msi (*msi)(void *ctx, unsigned int irq);
+	/* The MSI that raises interrupt number irq (0..GD_IRQ_MAX-1) at a CPU (0: the boot CPU). */
+	struct gd_msi (*msi)(void *ctx, unsigned int irq, unsigned int cpu);
 
 	void (*log)(void *ctx, enum gd_log_level level, const char *fmt, va_list ap);
 	void *ctx;

@@ -18,6 +18,17 @@
 #define GD_VVU_RX_BUFFERS 16
 #define GD_VVU_TX_BUFFERS 16
 
+/* Different (irq, CPU) pairs that kicks of one device may raise at a time. */
+#define GD_VVU_TARGETS_MAX 16
+
+/* Where a kick goes: an MSI-X vector of the device, programmed when it is first used. */
+struct gd_vvu_target {
+	uint8_t irq;
+	uint8_t cpu;
+	bool programmed;
+	uint16_t queues; /* bound to it */
+};
+
 struct gd_vvu {
 	struct gd_virtio dev;
 	struct gd_virtqueue rxq;
@@ -33,6 +44,9 @@ struct gd_vvu {
 	uint8_t *rx_buffers; /* GD_VVU_RX_BUFFERS * VVU_MSG_MAX */
 	uint8_t *tx_buffers;
 	uint32_t tx_free; /* bit mask of free tx buffers */
+	unsigned int work_irq;
+	struct gd_vvu_target targets[GD_VVU_TARGETS_MAX];
+	uint8_t kick_vectors[VVU_MAX_VHOST_QUEUES]; /* 0: not bound */
 };
 
 /*
@@ -70,10 +84,16 @@ int gd_vvu_recv(struct gd_vvu *v, struct vhost_user_msg *msg);
 int gd_vvu_send(struct gd_vvu *v, const struct vhost_user_msg *msg);
 
 /*
- * From now on a kick of queue raises work_irq; one that came before raises it once. Lasts until the device is reset.
- * A few exits, so drivers bind the queues they serve, when a front-end gives them a kick. 0, -EINVAL (no such queue),
- * -EIO.
+ * From now on a kick of queue raises irq at a CPU (0: the boot CPU); one that came before and was not delivered yet
+ * raises it once. It may be bound to another one at any time: no kick is lost, but one that came meanwhile may still
+ * raise the old irq, so whoever polls the ring from now on looks at it after this returns.
+ *
+ * Lasts until the device is reset, over sessions. A few exits for a queue's first binding and a change, seven for
+ * the first one of all to that irq and CPU, none for the same again; so drivers bind the queues they serve, when a
+ * front-end gives them a kick. 0, -EINVAL (no such queue or irq), -ENOSPC (too many irqs and CPUs), -EIO.
  */
+int gd_vvu_bind_kick_to(struct gd_vvu *v, unsigned int queue, unsigned int irq, unsigned int cpu);
+/* The same to work_irq at the boot CPU. */
 int gd_vvu_bind_kick(struct gd_vvu *v, unsigned int queue);
 
 void gd_vvu_call(struct gd_vvu *v, unsigned int queue);

@@ -8,7 +8,8 @@
  *
  * Ring 3 runs with interrupts off (IF=0 in its flags; IOPL 3 gives it the I/O ports). An interrupt handler only
  * sets the flag of its irq number. Interrupts get in at two places, both asked for by ring 3: rt_irq_window()
- * and rt_idle(). So the program has no concurrency but the device's, and a poll loop is never interrupted.
+ * and rt_idle(). So the program has no concurrency but the device's and that of the CPUs it starts, and a poll loop is
+ * never interrupted.
  */
 #ifndef VVU_RT_RT_H
 #define VVU_RT_RT_H
@@ -49,11 +50,33 @@ bool rt_irq_take(unsigned int irq);
 void rt_idle(uint64_t deadline_ns);
 
 /*
- * Starts the CPU with that local APIC ID: it runs fn(arg) in ring 3 on a stack of its own and halts when fn
- * returns. It takes no interrupts; console, heap, windows and rt_catch() belong to the boot CPU. 0, -ENOMEM,
- * -ENOSPC (too many CPUs), or -ETIMEDOUT (there is no such CPU).
+ * CPUs. Number 0 is the boot CPU. Each has its own interrupt flags, local APIC timer and vector registers: what is
+ * said above of rt_irq_*() and rt_idle() holds for the CPU that calls, and an interrupt for one CPU (gd_platform.msi)
+ * disturbs no other. Any CPU may call what is above, rt_log(), rt_printf(), rt_panic(), rt_exit() and rt_catch().
+ * Everything else (heap, windows and their page tables, PCI) is the boot CPU's; rt_alloc() gives the others NULL.
+ * An exception on any CPU ends the VM like one on the boot CPU.
  */
-int rt_cpu_start(unsigned int apic_id, void (*fn)(void *arg), void *arg);
+unsigned int rt_cpu_id(void);
+/* How many the VM has; 1 where only trying could tell (other VMMs). */
+unsigned int rt_cpu_count(void);
+/*
+ * Starts a CPU: it runs fn(arg) in ring 3 on a stack of its own (64 KiB, nothing below it) and halts for good when fn
+ * returns. To be called by the boot CPU, once for each. 0, -ENOMEM, -EINVAL, -ENODEV or -ETIMEDOUT (there is no such
+ * CPU).
+ */
+int rt_cpu_start(unsigned int cpu, void (*fn)(void *arg), void *arg);
+/*
+ * Wakes a CPU that was started out of rt_idle(); when it is not in there, its next rt_idle() returns at once. An
+ * interrupt (about 10 us on some hosts), so the caller should know that the other one sleeps, or is about to.
+ */
+void rt_cpu_wake(unsigned int cpu);
+/*
+ * Makes the calling CPU forget the translations it remembers. gd_platform.window_end() does it on the boot CPU; the
+ * others may go on seeing the window until they do it themselves. So whoever ends a window while other CPUs run has
+ * each of them call this, after the end and before that CPU uses any window that began after the end (its addresses may
+ * be the same). About 10 us on some hosts.
+ */
+void rt_tlb_flush(void);
 
 /* status 0: clean power-off, else a failure that the VMM reports (machine.h). */
 _Noreturn void rt_exit(int status);
@@ -67,7 +90,9 @@ void rt_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int rt_snprintf(char *buf, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int rt_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap);
 
-/* Memory from the image's heap (all RAM behind the image), zeroed, never freed. NULL: none left. */
+/*
+ * Memory from the image's heap (all RAM behind the image), zeroed, never freed. NULL: none left, or not the boot CPU.
+ */
 void *rt_alloc(size_t size, size_t align);
 size_t rt_free_bytes(void);
 

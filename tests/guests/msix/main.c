@@ -119,14 +119,15 @@ static void check_function_mask(void)
 /* A new message for the vector: while it is masked, and on the fly. */
 static void check_vector_change(void)
 {
-	struct gd_msi msi = vvu.dev.p->msi(vvu.dev.p->ctx, OTHER_IRQ);
-	struct gd_msi old = vvu.dev.p->msi(vvu.dev.p->ctx, KICK_IRQ);
+	struct gd_msi msi = vvu.dev.p->msi(vvu.dev.p->ctx, OTHER_IRQ, 0);
+	struct gd_msi old = vvu.dev.p->msi(vvu.dev.p->ctx, KICK_IRQ, 0);
 
 	mask(KICK_VECTOR, true);
 	peer_do("kick 0 1");
 	table_set(KICK_VECTOR, offsetof(struct pci_msix_entry, data), msi.data);
 	mask(KICK_VECTOR, false);
-	for (uint64_t end = rt_now_ns() + SLOW_NS; !rt_irq_flags[OTHER_IRQ] && rt_now_ns() < end;)
+	for (uint64_t end = rt_now_ns() + SLOW_NS;
+	     !rt_this_cpu()->irq_flags[OTHER_IRQ] && rt_now_ns() < end;)
 		rt_irq_window();
 	CHECK(rt_irq_take(OTHER_IRQ));
 	CHECK(!rt_irq_take(KICK_IRQ));
@@ -142,19 +143,21 @@ static void check_notification_change(void)
 	const struct gd_platform *p = vvu.dev.p;
 	const unsigned int vector = vvu.dev.pci.msix_size - 1u;
 
-	CHECK(gd_msix_set(&vvu.dev.pci, vector, OTHER_IRQ) == 0);
+	CHECK(gd_msix_set(&vvu.dev.pci, vector, OTHER_IRQ, 0) == 0);
 	p->mmio_write(p->ctx, vvu.notifications, 2, 3);
 	p->mmio_write(p->ctx, vvu.notifications + 2, 2, vector);
 	CHECK(p->mmio_read(p->ctx, vvu.notifications + 2, 2) == vector);
 	peer_do("kick 3 1");
-	for (uint64_t end = rt_now_ns() + SLOW_NS; !rt_irq_flags[OTHER_IRQ] && rt_now_ns() < end;)
+	for (uint64_t end = rt_now_ns() + SLOW_NS;
+	     !rt_this_cpu()->irq_flags[OTHER_IRQ] && rt_now_ns() < end;)
 		rt_irq_window();
 	CHECK(rt_irq_take(OTHER_IRQ));
 	p->mmio_write(p->ctx, vvu.notifications + 2, 2, VIRTIO_MSI_NO_VECTOR);
 	peer_do("kick 3 1");
 	check_quiet(OTHER_IRQ, "no vector");
 	p->mmio_write(p->ctx, vvu.notifications + 2, 2, vector);
-	for (uint64_t end = rt_now_ns() + SLOW_NS; !rt_irq_flags[OTHER_IRQ] && rt_now_ns() < end;)
+	for (uint64_t end = rt_now_ns() + SLOW_NS;
+	     !rt_this_cpu()->irq_flags[OTHER_IRQ] && rt_now_ns() < end;)
 		rt_irq_window();
 	CHECKF(rt_irq_take(OTHER_IRQ), "a kick without vector is not lost");
 }
@@ -186,7 +189,7 @@ static bool separate_kicks(void)
 {
 	const struct gd_platform *p = vvu.dev.p;
 
-	if (!CHECK(gd_msix_set(&vvu.dev.pci, KICK_VECTOR, KICK_IRQ) == 0))
+	if (!CHECK(gd_msix_set(&vvu.dev.pci, KICK_VECTOR, KICK_IRQ, 0) == 0))
 		return false;
 	for (unsigned int i = 0; i < NUM_KICKS; i++) {
 		p->mmio_write(p->ctx, vvu.notifications, 2, i);

@@ -19,7 +19,7 @@ static void check_held_off(void)
 
 	send(5);
 	for (end = rt_now_ns() + 2 * MS; rt_now_ns() < end;)
-		CHECKF(!rt_irq_flags[5], "an interrupt outside of the window");
+		CHECKF(!rt_this_cpu()->irq_flags[5], "an interrupt outside of the window");
 	CHECK(!rt_irq_take(5));
 	rt_irq_window();
 	CHECKF(rt_irq_take(5), "the window lets it in");

@@ -194,8 +194,8 @@ static void check_registers(void)
 	gd_vvu_err(&vvu, 255);
 	gd_vvu_call(&vvu, 256); /* no such queue */
 	CHECK(!gd_vvu_needs_reset(&vvu));
-	CHECK(gd_msix_set(&vvu.dev.pci, vvu.dev.pci.msix_size, 0) == -22 &&
-	      gd_msix_set(&vvu.dev.pci, 0, GD_IRQ_MAX) == -22);
+	CHECK(gd_msix_set(&vvu.dev.pci, vvu.dev.pci.msix_size, 0, 0) == -22 &&
+	      gd_msix_set(&vvu.dev.pci, 0, GD_IRQ_MAX, 0) == -22);
 }
 
 static void check_reset_loop(void)
