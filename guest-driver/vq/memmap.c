@@ -64,17 +64,8 @@ int memmap_del(struct memmap *map, struct gpa start, uint64_t size)
 	return 0;
 }
 
-int memmap_find(const struct memmap *map, struct gpa addr, uint64_t len)
-{
-	unsigned int at = first_ending_after(map, addr.v);
-	const struct memmap_region *r = &map->regions[at];
-
-	if (len == 0 || at == map->num || addr.v < r->start || len > r->size - (addr.v - r->start))
-		return -ENOENT;
-	return (int)at;
-}
-
-void *memmap_translate_slow(struct memmap *map, struct gpa addr, uint64_t want, uint64_t *len)
+void *memmap_lookup(const struct memmap *map, unsigned int *hint, struct gpa addr, uint64_t want,
+		    uint64_t *len)
 {
 	unsigned int at = first_ending_after(map, addr.v);
 	const struct memmap_region *r;
@@ -85,7 +76,7 @@ void *memmap_translate_slow(struct memmap *map, struct gpa addr, uint64_t want, 
 		return NULL;
 	r = &map->regions[at];
 	offset = addr.v - r->start;
-	map->last_hit = at;
+	*hint = at;
 	*len = want <= r->size - offset ? want : r->size - offset;
 	return r->host + offset;
 }

@@ -35,6 +35,12 @@ struct ring_memory {
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
+	/* A packed ring lies in the same places. */
+	struct vring_packed_desc *ring;
+	struct vring_packed_event *driver_event;
+	struct vring_packed_event *device_event;
+	unsigned int slot; /* the scripted driver's next, and its wrap counter */
+	bool wrap;
 	unsigned int size;
 	struct vq_dev vq;
 	struct vq_chain *chain;
@@ -62,11 +68,10 @@ static inline struct vq_dev_conf rm_conf(struct ring_memory *m, unsigned int siz
 	};
 }
 
-/* Fresh memory and a running device queue of size entries. */
-static inline struct ring_memory *rm_new(unsigned int size)
+/* Fresh memory, no queue. */
+static inline struct ring_memory *rm_memory(unsigned int size)
 {
 	struct ring_memory *m = calloc(1, sizeof(*m));
-	struct vq_dev_conf conf;
 
 	assert_non_null(m);
 	m->chain = malloc(sizeof(*m->chain));
@@ -83,9 +88,53 @@ static inline struct ring_memory *rm_new(unsigned int size)
 	m->desc = (void *)m->low;
 	m->avail = (void *)(m->low + (RM_AVAIL - RM_LOW));
 	m->used = (void *)(m->low + (RM_USED - RM_LOW));
-	conf = rm_conf(m, size);
+	m->ring = (void *)m->low;
+	m->driver_event = (void *)m->avail;
+	m->device_event = (void *)m->used;
+	m->wrap = true;
+	return m;
+}
+
+/* With a running split device queue of size entries. */
+static inline struct ring_memory *rm_new(unsigned int size)
+{
+	struct ring_memory *m = rm_memory(size);
+	struct vq_dev_conf conf = rm_conf(m, size);
+
 	assert_int_equal(vq_dev_start(&m->vq, &conf), 0);
 	return m;
+}
+
+/* With a running packed one. */
+static inline struct ring_memory *rm_new_packed(unsigned int size)
+{
+	struct ring_memory *m = rm_memory(size);
+	struct vq_dev_conf conf = rm_conf(m, size);
+
+	conf.packed = true;
+	conf.base = 0x80008000;
+	assert_int_equal(vq_dev_start(&m->vq, &conf), 0);
+	return m;
+}
+
+/* The scripted driver makes its next slot available. */
+static inline void rm_add(struct ring_memory *m, uint64_t addr, uint32_t len, uint16_t flags,
+			  uint16_t id)
+{
+	flags |= m->wrap ? VRING_PACKED_DESC_F_AVAIL : VRING_PACKED_DESC_F_USED;
+	m->ring[m->slot] = (struct vring_packed_desc){ addr, len, id, flags };
+	if (++m->slot == m->size) {
+		m->slot = 0;
+		m->wrap = !m->wrap;
+	}
+}
+
+/* Has the device used the descriptor in slot, in a lap with that wrap counter? */
+static inline bool rm_is_used(const struct ring_memory *m, unsigned int slot, bool wrap)
+{
+	uint16_t both = VRING_PACKED_DESC_F_AVAIL | VRING_PACKED_DESC_F_USED;
+
+	return (m->ring[slot].flags & both) == (wrap ? both : 0);
 }
 
 static inline void rm_free(struct ring_memory *m)

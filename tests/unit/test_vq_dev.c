@@ -407,6 +407,39 @@ static void ones(void **state)
 	rm_free(m);
 }
 
+/* One used entry, where the first one's would be, names the last of a batch; the others are as they were. */
+static void in_order_batch(void **state)
+{
+	struct ring_memory *m = rm_new(8);
+	struct vq_one one[8];
+
+	m->vq.in_order = true;
+	for (uint16_t i = 0; i < 8; i++)
+		rm_desc(m, i, RM_BUF, 1, 0, 0);
+	for (uint16_t lap = 0; lap < 20; lap++) {
+		uint16_t at = m->used->idx;
+
+		for (uint16_t i = 0; i < 5; i++)
+			rm_offer(m, (lap + i) % 8);
+		m->used->ring[(at + 1) % 8] = (struct vring_used_elem){ 77, 78 };
+		assert_int_equal(vq_dev_avail(&m->vq), 5);
+		assert_int_equal(vq_dev_get_ones(&m->vq, false, one, 8), 5);
+		vq_dev_put_ones(&m->vq, one, NULL, 5);
+		vq_dev_publish(&m->vq);
+		assert_int_equal(m->used->idx, (uint16_t)(at + 5));
+		assert_int_equal(m->used->ring[at % 8].id, (lap + 4) % 8);
+		assert_int_equal(m->used->ring[(at + 1) % 8].len, 78);
+	}
+	rm_offer(m, 0);
+	rm_offer(m, 1);
+	assert_int_equal(vq_dev_avail(&m->vq), 2);
+	assert_int_equal(vq_dev_get_ones(&m->vq, false, one, 8), 2);
+	vq_dev_put_ones(&m->vq, one, (const uint32_t[]){ 3, 4 }, 2);
+	assert_int_equal(m->used->ring[100 % 8].id, 0);
+	assert_int_equal(m->used->ring[101 % 8].len, 4); /* with lengths: one each */
+	rm_free(m);
+}
+
 /* What ends a burst is taken, or refused, by vq_dev_get(). */
 static void ones_stop(void **state)
 {
@@ -707,6 +740,7 @@ int main(void)
 		cmocka_unit_test(unget),
 		cmocka_unit_test(ones),
 		cmocka_unit_test(ones_stop),
+		cmocka_unit_test(in_order_batch),
 		cmocka_unit_test(bad_geometry),
 		cmocka_unit_test(restart_and_remap),
 		cmocka_unit_test(calls_by_flag),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Split virtqueue layouts (virtio 1.2 §2.7). */
+/* Layouts of split (virtio 1.2 §2.7) and packed (§2.8) virtqueues. */
 #ifndef VVU_ABI_VIRTIO_RING_H
 #define VVU_ABI_VIRTIO_RING_H
 
@@ -72,5 +72,36 @@ static inline int vring_need_event(uint16_t event, uint16_t new_idx, uint16_t ol
 {
 	return (uint16_t)(new_idx - event - 1) < (uint16_t)(new_idx - old);
 }
+
+/* ---- packed ---- */
+
+/* Flags of struct vring_packed_desc beyond those of struct vring_desc (virtio 1.2 §2.8.1), masks. */
+#define VRING_PACKED_DESC_F_AVAIL 0x80
+#define VRING_PACKED_DESC_F_USED  0x8000
+
+#define VRING_PACKED_DESC_ALIGN	 16
+#define VRING_PACKED_EVENT_ALIGN 4
+
+/* virtio 1.2 §2.8.13: the device overwrites len, id and flags when the buffer is used. */
+struct vring_packed_desc {
+	le64 addr;
+	le32 len;
+	le16 id;
+	le16 flags;
+};
+ABI_SIZE(struct vring_packed_desc, 16);
+
+/* Event suppression, one structure for each side (virtio 1.2 §2.8.14). */
+struct vring_packed_event {
+	le16 off_wrap; /* descriptor offset, and the wrap counter in the top bit */
+	le16 flags;
+};
+ABI_SIZE(struct vring_packed_event, 4);
+
+#define VRING_PACKED_EVENT_OFF_MASK  0x7fff
+#define VRING_PACKED_EVENT_WRAP_BIT  15
+#define VRING_PACKED_EVENT_F_ENABLE  0
+#define VRING_PACKED_EVENT_F_DISABLE 1
+#define VRING_PACKED_EVENT_F_DESC    2 /* with EVENT_IDX: notify for the descriptor at off_wrap */
 
 #endif

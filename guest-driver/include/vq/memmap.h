@@ -42,16 +42,22 @@ int memmap_add(struct memmap *map, struct gpa start, uint64_t size, void *host);
 /* Removes the region that is exactly [start, start + size). Returns 0 or -ENOENT. */
 int memmap_del(struct memmap *map, struct gpa start, uint64_t size);
 
-/* Index of the region that holds all of [addr, addr + len), len > 0, or -ENOENT. Leaves the map's hint alone. */
-int memmap_find(const struct memmap *map, struct gpa addr, uint64_t len);
+/*
+ * The host pointer of addr, with *len set to the bytes, at most want, that are contiguous from there in its region,
+ * and *hint to the index of that region. NULL when addr is in no region (then *len is 0, *hint as before). want 0
+ * gives NULL. For users with a hint of their own, who may share the map with others that only look things up.
+ */
+void *memmap_lookup(const struct memmap *map, unsigned int *hint, struct gpa addr, uint64_t want,
+		    uint64_t *len);
 
 /*
- * The host pointer of [addr, addr + len) when the region of the last translation holds all of it; else NULL, which
- * says nothing about other regions. Inline and without a call, for the data path.
+ * The host pointer of [addr, addr + len) when the region the hint names holds all of it; else NULL, which says
+ * nothing about other regions. Inline and without a call, for the data path.
  */
-static inline uint8_t *memmap_try(const struct memmap *map, struct gpa addr, uint32_t len)
+static inline uint8_t *memmap_try(const struct memmap *map, unsigned int hint, struct gpa addr,
+				  uint32_t len)
 {
-	const struct memmap_region *r = &map->regions[map->last_hit];
+	const struct memmap_region *r = &map->regions[hint];
 	uint64_t offset = addr.v - r->start; /* huge when addr lies before the region */
 
 	/* An empty slot has size 0, so the hint needs no check of its own. */
@@ -59,9 +65,6 @@ static inline uint8_t *memmap_try(const struct memmap *map, struct gpa addr, uin
 		return NULL;
 	return r->host + offset;
 }
-
-/* The search behind memmap_translate_some(); moves the hint. */
-void *memmap_translate_slow(struct memmap *map, struct gpa addr, uint64_t want, uint64_t *len);
 
 /*
  * The host pointer of addr, with *len set to the bytes, at most want, that are contiguous from there in its region.
@@ -77,7 +80,7 @@ static inline void *memmap_translate_some(struct memmap *map, struct gpa addr, u
 	uint64_t offset = addr.v - r->start; /* huge when addr lies before the region */
 
 	if (__builtin_expect(offset >= r->size || want == 0, 0))
-		return memmap_translate_slow(map, addr, want, len);
+		return memmap_lookup(map, &map->last_hit, addr, want, len);
 	*len = want <= r->size - offset ? want : r->size - offset;
 	return r->host + offset;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Split virtqueue, device side. The driver on the other side is hostile.
+ * Virtqueues, device side: split (virtio 1.2 §2.7) and packed (§2.8), in order or not. The driver on the other side is
+ * hostile.
  *
- *      driver writes                            device writes
+ *   split:  driver writes                            device writes
  *   +-----------------+    +---------------+    +--------------------+
  *   | descriptor table|<---| avail ring    |    | used ring          |
  *   | addr len flags  |    | flags idx     |    | flags idx          |
@@ -12,15 +13,24 @@
  *        used_event: "call me when used idx passes this", in the driver's ring
  *        avail_event: "kick me when avail idx passes this", in the device's ring
  *
+ *   packed: both write                  driver writes         device writes
+ *   +----------------------------+    +----------------+    +----------------+
+ *   | descriptor ring            |    | driver event   |    | device event   |
+ *   | addr len id flags          |    | off_wrap flags |    | off_wrap flags |
+ *   +----------------------------+    +----------------+    +----------------+
+ *        flags have an "available" and a "used" bit, whose sense turns with each lap
+ *
  * Life of a chain: vq_dev_get() snapshots and checks one available chain and turns it into host memory segments;
  * the device reads and writes them; vq_dev_put() writes used entries (not yet visible); vq_dev_publish() makes all
  * of them visible with one store; vq_dev_call_needed() says whether the driver wants to be called. Bursts do many
- * gets, many puts, one publish, one call.
+ * gets, many puts, one publish, one call; vq_dev_get_ones() and vq_dev_put_ones() do a burst of simple chains at once.
+ *
+ * With IN_ORDER chains are put in the order they were taken: the device model sees to that.
  *
  * Every field the driver can change is read once. Errors are sticky: a broken ring gives -EPROTO for ever
  * (vq->broken says why) until vq_dev_start() is called again.
  *
- * One thread uses a queue.
+ * One thread uses a queue. The memory map may be shared with queues of other threads while nobody changes it.
  */
 #ifndef VVU_VQ_DEV_H
 #define VVU_VQ_DEV_H
@@ -49,6 +59,8 @@ enum vq_broken {
 	VQ_BROKEN_BUFFER,   /* a buffer outside every region */
 	VQ_BROKEN_ORDER,    /* device-readable after device-writable (virtio 1.2 §2.7.4.2) */
 	VQ_BROKEN_SEGMENTS, /* more than VQ_CHAIN_SEGS_MAX segments */
+	VQ_BROKEN_IN_USE, /* packed: a descriptor made available again that the device has not given back */
+	VQ_BROKEN_BASE,	   /* packed: a starting position outside the ring */
 	VQ_BROKEN_CONTENT, /* set by the device model: what it read makes no sense (vq_dev_break()) */
 	VQ_BROKEN_COUNT,
 };
@@ -84,44 +96,80 @@ struct vq_one {
 struct vq_dev_conf {
 	struct memmap *map; /* borrowed until vq_dev_stop() */
 	struct gpa desc;
-	struct gpa avail;
-	struct gpa used;
-	unsigned int size;
-	uint32_t
-		base; /* position to go on from, as in SET_VRING_BASE; split: the next avail entry, low 16 bits */
+	struct gpa avail;  /* packed: the driver's event suppression structure */
+	struct gpa used;   /* packed: the device's */
+	unsigned int size; /* split: a power of two; packed: any */
+	/*
+	 * Position to go on from, as in SET_VRING_BASE. Split: the next avail entry (16 bits). Packed: bits 0-14 next
+	 * descriptor to take, 15 its wrap counter, 16-30 next used descriptor to write, 31 its wrap counter; bits 16-31
+	 * all 0 stand for "as bits 0-15", which is what DPDK means by it.
+	 */
+	uint32_t base;
+	bool packed;
+	bool in_order;
 	bool event_idx;
 	bool indirect;
+};
+
+/*
+ * Positions of a packed ring: slots, and what the flags' AVAIL and USED bits are in the lap that the slot
+ * belongs to.
+ */
+struct vq_packed {
+	uint16_t avail;	      /* next slot to take */
+	uint16_t avail_bits;  /* of an available descriptor there */
+	uint16_t used;	      /* next slot to put */
+	uint16_t used_bits;   /* of a used descriptor there */
+	uint16_t held;	      /* slots taken and not put */
+	uint16_t first;	      /* slot of the first unpublished put */
+	uint32_t unpublished; /* slots put and not published */
+	uint64_t first_word;  /* len, id and flags of that first one, still to be stored */
+	uint64_t heads[VQ_DEV_SIZE_MAX /
+		       64]; /* bit per slot taken: a chain begins there (vq_dev_unget()) */
 };
 
 struct vq_dev {
 	struct memmap *map;
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
+	union {
+		struct vring_desc *desc;
+		struct vring_packed_desc *ring;
+	};
+	union {
+		struct vring_avail *avail;
+		struct vring_packed_event *driver_event;
+	};
+	union {
+		struct vring_used *used;
+		struct vring_packed_event *device_event;
+	};
 	/* Read by every get and put, written only at the start: a store beside them would stall wider loads of them. */
 	uint16_t size;
-	uint16_t skew; /* last_avail - used idx at the start; see held() in vq_dev.c */
+	uint16_t skew; /* last_avail - used idx at the start; see held() in vq_split.c */
+	bool packed;
+	bool in_order;
 	bool event_idx;
 	bool indirect;
 	bool running;
-	unsigned int
-		hit; /* a hint: the region the last buffer lay in (of this queue: maps are shared by threads) */
-	/* Positions. */
-	uint16_t last_avail;  /* next avail entry to take */
-	uint16_t avail_seen;  /* the driver's avail idx as last read */
-	uint16_t used_next;   /* where the next vq_dev_put() goes; published up to used_idx */
-	uint16_t used_idx;    /* published */
-	uint16_t used_called; /* used idx at the last decision to call */
-	uint16_t kick_moved;  /* last_avail when avail_event was last moved along */
-	bool called_valid;    /* used_called means something: a decision was made since the start */
-	bool kick_off;	      /* between vq_dev_kick_disable() and _enable() */
+	/* Hints: the regions buffers lay in last and before. Of this queue, since threads may share the map. */
+	unsigned int hit;
+	unsigned int hit_before;
+	/* Positions of a split ring. */
+	uint16_t last_avail; /* next avail entry to take */
+	uint16_t avail_seen; /* the driver's avail idx as last read */
+	uint16_t used_next;  /* where the next vq_dev_put() goes; published up to used_idx */
+	uint16_t used_idx;   /* published */
+	uint16_t kick_moved; /* last_avail when avail_event was last moved along */
+	uint32_t uncalled;   /* positions published since the last decision to call */
+	bool called_valid;   /* a decision was made since the start */
+	bool kick_off;	     /* between vq_dev_kick_disable() and _enable() */
 	enum vq_broken broken;
+	struct vq_packed pk;
 	struct vq_dev_conf conf; /* to look the ring up again when the map changes */
 };
 
 /*
- * Looks the three ring parts up and starts from conf->base; the used index is taken from the ring. Returns 0,
- * or -EPROTO with vq->broken set; the queue is then stopped.
+ * Looks the three ring parts up and starts from conf->base; a split ring's used index is taken from the ring.
+ * Returns 0, or -EPROTO with vq->broken set; the queue is then stopped.
  */
 int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf);
 
