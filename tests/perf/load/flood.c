@@ -14,6 +14,7 @@
 #include <rte_ethdev.h>
 
 #define RX_BURST 64
+#define RX_TURNS 16
 #define AHEAD	 8 /* frames prefetched ahead of use */
 #define TICK_HZ	 2000
 
@@ -49,12 +50,15 @@ static unsigned int send_some(struct run *r, struct fport *port, unsigned int qu
 	return sent;
 }
 
-static unsigned int receive_some(struct run *r, struct fport *port, unsigned int queue)
+/* One burst; *more: the driver had more than it takes at once. */
+static unsigned int receive_burst(struct run *r, struct fport *port, unsigned int queue, bool *more)
 {
 	struct rte_mbuf *m[RX_BURST];
 	unsigned int n = rte_eth_rx_burst(port->id, (uint16_t)queue, m, RX_BURST);
+	unsigned int buffers = 0;
 	uint64_t bytes = 0;
 
+	*more = false;
 	if (!n)
 		return 0;
 	port->count.rx += n;
@@ -68,11 +72,25 @@ static unsigned int receive_some(struct run *r, struct fport *port, unsigned int
 			run_check(r, port, m[i]);
 		}
 	}
-	for (unsigned int i = 0; i < n; i++)
+	for (unsigned int i = 0; i < n; i++) {
 		bytes += m[i]->pkt_len;
+		buffers += m[i]->nb_segs;
+	}
 	port->count.rx_bytes += bytes;
+	*more = buffers >= RX_BURST / 2;
 	give_back(m, n);
 	return n;
+}
+
+/* What a port has received, but not for ever: others want their turn. */
+static unsigned int receive_some(struct run *r, struct fport *port, unsigned int queue)
+{
+	unsigned int total = 0;
+	bool more = true;
+
+	for (unsigned int i = 0; i < RX_TURNS && more; i++)
+		total += receive_burst(r, port, queue, &more);
+	return total;
 }
 
 /* All ports once. Returns how many frames went one way or the other. */

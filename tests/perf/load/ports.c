@@ -15,6 +15,7 @@
 #include <rte_ethdev.h>
 
 #define CACHE 512 /* of a mempool: the most DPDK allows */
+#define EXTRA 64  /* a VLAN tag and virtio's header: the driver wants room for them */
 
 static int make_rings(const struct conf *c)
 {
@@ -118,8 +119,9 @@ static int make_rx_pool(struct load *l)
 	uint32_t room = c->rx_buffer;
 
 	if (!room)
-		room = l->scatter ? 2048
-				  : RTE_MAX(RTE_MIN(c->max_size, (uint32_t)FRAME_MAX), 2048u);
+		room = l->scatter
+			       ? 2048
+			       : RTE_MAX(RTE_MIN(c->max_size, (uint32_t)FRAME_MAX) + EXTRA, 2048u);
 	l->rx_pool = make_pool("rx", l->ports * c->queues * (c->rxd + 64) + 4 * CACHE, room);
 	return l->rx_pool ? 0 : -ENOMEM;
 }
@@ -142,7 +144,7 @@ static int start(struct load *l, struct fport *port)
 		r = rte_eth_rx_queue_setup(port->id, q, (uint16_t)c->rxd, SOCKET_ID_ANY, NULL,
 					   l->rx_pool);
 		if (r)
-			return no(port, "receive queue", r);
+			return no(port, "receive queue (with --rx-buffer: too small?)", r);
 		r = rte_eth_tx_queue_setup(port->id, q, (uint16_t)c->txd, SOCKET_ID_ANY, &tx);
 		if (r)
 			return no(port, "transmit queue", r);

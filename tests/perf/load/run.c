@@ -46,8 +46,10 @@ bool run_begin(struct run *r, struct load *l, struct snapshot *start)
 {
 	const struct conf *c = &l->now;
 	unsigned int queues = l->ports * c->queues;
+	bool alone = c->mode == MODE_RTT ? c->way == WAY_ECHO
+					 : c->mode == MODE_NULL || c->pattern == PATTERN_SELF;
 
-	if (c->mode != MODE_NULL && c->pattern != PATTERN_SELF && ports_announce(l))
+	if (!alone && ports_announce(l))
 		return false;
 	frames_build(l);
 	if (l->last_flows != c->flows) {
