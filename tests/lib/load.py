@@ -13,6 +13,7 @@ It is not among the programs that `ninja` builds by itself: program() builds it,
 """
 
 import fcntl
+import os
 import shutil
 import subprocess
 
@@ -74,7 +75,8 @@ def ports(path, indices=None, layout="split", queues=1, queue_size=1024):
 def memory_mib(count, queues=1, queue_size=1024, max_size=1518, gso=False):
     """What a front-end of so many ports needs for its buffers, generously."""
     segment = 32768 + 128 if gso else min(max_size, 9014)
-    sent = (queue_size + 1024) * (max(segment, 256) + 512)
+    pieces = 1 + -(-max_size // 32768) if gso else 1
+    sent = (queue_size * pieces + 1024) * (max(segment, 256) + 512)
     received = (queue_size + 64) * (max(2048, min(max_size, 9014)) + 512) + 4096
     return 64 + int(count * queues * (sent + received) * 1.1) // (1 << 20)
 
@@ -95,7 +97,7 @@ class Load:
         self.socket = session.dir / f"{name}.ctl"
         queues = the_ports[0].queues if the_ports else 1
         memory = memory or memory_mib(len(the_ports) or 2, queues, queue_size, max_size, gso)
-        argv = [program(), "--lcores", "0" if cpu is None else f"0@{cpu}", "--no-pci", "--no-telemetry",
+        argv = [program(), "--lcores", f"0@(0-{(os.cpu_count() or 1) - 1})" if cpu is None else f"0@{cpu}", "--no-pci", "--no-telemetry",
                 "--file-prefix", self.prefix, "-m", str(memory)]
         argv += ["--in-memory", "--single-file-segments"] if huge else ["--no-huge"]
         if any("vectorized=1" in port.options for port in the_ports):

@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 
-from . import backend, guestimage, paths, platforms, procs, qemu, testpmd, traffic
+from . import backend, guestimage, load, paths, platforms, procs, qemu, testpmd, traffic
 from .procs import Failure
 
 SKIP = 77
@@ -121,6 +121,10 @@ class Run:
 
 def _why_not(kind, needs):
     for need in needs:
+        if need == "load":
+            if load.why_not():
+                return load.why_not()
+            continue
         tool, package = TOOLS[need]
         if not shutil.which(tool):
             return f"{tool} is missing (Debian package {package})"

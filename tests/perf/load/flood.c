@@ -129,6 +129,7 @@ int flood_run(struct load *l, tick_fn tick, void *arg, struct result *result)
 	static struct snapshot start;
 	struct run r;
 	uint64_t now, prev, next, last, busy = 0, begin_at, end_at;
+	uint64_t quiet = (uint64_t)(c->quiet * (double)l->hz);
 	bool measuring = false, stop = false;
 
 	if (!run_begin(&r, l, &start))
@@ -156,7 +157,7 @@ int flood_run(struct load *l, tick_fn tick, void *arg, struct result *result)
 		/* Frames that were lost do not hold the window closed. */
 		if (l->under_way < r.given_up)
 			r.given_up = l->under_way;
-		if (r.window && now - last > l->hz / 50 && l->under_way != r.given_up) {
+		if (r.window && now - last > quiet && l->under_way != r.given_up) {
 			r.given_up = l->under_way;
 			result->timeouts++;
 		}

@@ -60,6 +60,12 @@ static uint32_t tx_room(const struct conf *c)
 	return RTE_MAX(room, (uint32_t)256);
 }
 
+/* Buffers of one frame. The driver may keep a whole ring of sent frames before it takes back the first. */
+static unsigned int tx_pieces(const struct conf *c)
+{
+	return c->gso ? 1 + (c->max_size + c->segment - 1) / c->segment : 1;
+}
+
 static int make_tx_pools(struct load *l, struct fport *port)
 {
 	const struct conf *c = &l->conf;
@@ -68,7 +74,7 @@ static int make_tx_pools(struct load *l, struct fport *port)
 		char name[32];
 
 		snprintf(name, sizeof(name), "tx-%u-%u", port->id, q);
-		port->txq[q].pool = make_pool(name, c->txd + 2 * CACHE, tx_room(c));
+		port->txq[q].pool = make_pool(name, c->txd * tx_pieces(c) + 2 * CACHE, tx_room(c));
 		if (!port->txq[q].pool)
 			return -ENOMEM;
 	}
