@@ -105,6 +105,7 @@ static void create_ports(struct vm *vm)
 			.shm_bytes = bytes[i],
 			.max_queues = c->queues,
 			.virtio_id = (uint16_t)c->virtio_id,
+			.prefault = vm->conf->prefault,
 			.uuid = c->has_uuid ? c->uuid : NULL,
 		};
 

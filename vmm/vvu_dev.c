@@ -209,14 +209,16 @@ static void device_status(void *dev, struct json_object *out)
 {
 	const struct vvu_dev *d = dev;
 	unsigned int kicks = 0, calls = 0;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, populated = 0;
 
 	for (unsigned int i = 0; i < d->max_queues; i++) {
 		kicks += d->kicks[i].fd >= 0;
 		calls += d->doorbells[VVU_DOORBELL_CALL(i)].fd >= 0;
 	}
-	for (unsigned int i = 0; i < d->shm.num; i++)
+	for (unsigned int i = 0; i < d->shm.num; i++) {
 		bytes += d->shm.regions[i].r.memory_size;
+		populated += d->shm.regions[i].populated;
+	}
 	json_object_object_add(out, "link", json_object_new_string(link_state_name(d->link.state)));
 	json_object_object_add(out, "backend_up", json_object_new_boolean(vvu_is_up(d)));
 	json_object_object_add(out, "layout",
@@ -225,6 +227,7 @@ static void device_status(void *dev, struct json_object *out)
 	add_u64(out, "shm_bytes", d->shm.bytes);
 	add_u64(out, "regions", d->shm.num);
 	add_u64(out, "region_bytes", bytes);
+	add_u64(out, "populated_bytes", populated);
 	add_u64(out, "kicks", kicks);
 	add_u64(out, "calls", calls);
 	add_u64(out, "sessions", d->counters.sessions);
@@ -306,7 +309,8 @@ static int init_function(struct vvu_dev *d, const struct vvu_dev_conf *conf)
 	dev->machine = d->machine;
 	dev->ops = &dev_ops;
 	dev->offered = VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_INDIRECT_DESC) |
-		       VIRTIO_FEATURE(F_EVENT_IDX) | BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT);
+		       VIRTIO_FEATURE(F_EVENT_IDX) | BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT) |
+		       BIT_ULL(VVU_F_RESIDENT_BIT);
 	dev->num_queues = VVU_NUM_QUEUES;
 	dev->queue_max = VVU_QUEUE_SIZE;
 	dev->config_bytes = sizeof(struct vvu_config);
@@ -333,6 +337,7 @@ static int init(struct vvu_dev *d, struct pci_host *pci, const struct vvu_dev_co
 	ret = vvu_shm_init(&d->shm, d->machine, d->who, conf->shm_bytes);
 	if (ret)
 		goto out_path;
+	d->shm.prefault = conf->prefault;
 	ret = init_function(d, conf);
 	if (ret)
 		goto out_shm;

@@ -26,6 +26,7 @@ struct vvu_dev_conf {
 	uint64_t shm_bytes;  /* of the shared-memory BAR; power of two, at least VVU_SHM_MIN */
 	uint32_t max_queues; /* virtqueues, 1..VVU_MAX_VHOST_QUEUES */
 	uint16_t virtio_id;  /* VIRTIO_ID_VHOST_USER unless a third-party driver wants another */
+	bool prefault;	     /* populate a front-end's memory before the driver hears of it */
 	const uint8_t *uuid; /* 16 bytes, or NULL: derived from the port's name */
 };
 

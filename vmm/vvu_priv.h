@@ -7,6 +7,7 @@
  *   vvu_rings.c    kicks (irqfds) and doorbells (ioeventfds)
  *   vvu_session.c  sessions and their end; messages to the driver (rxq) and from it (txq)
  *   vvu_memory.c   the messages about memory
+ *   vvu_prefault.c having that memory there before the driver uses it
  *   vvu_link.c     the connection to the proxy
  *
  * All of it runs under the machine lock, on a vCPU thread (register writes) or on the main loop
@@ -42,7 +43,10 @@ struct vvu_region {
 	uint64_t area_bytes;
 	uint64_t map; /* in the window: what is mmap()ed, whole pages of the file */
 	uint64_t map_bytes;
-	uint32_t leaving; /* not 0: goes when the request of that token is answered */
+	uint32_t leaving;   /* not 0: goes when the request of that token is answered */
+	uint64_t page;	    /* size of the file's pages */
+	bool populate;	    /* its pages are to be there before it is used; cleared when given up */
+	uint64_t populated; /* bytes from its first one that are */
 };
 
 /* A full table, ADD_MEM_REGs, and older tables whose removal the driver has not answered yet. */
@@ -58,7 +62,8 @@ struct vvu_shm {
 	uint64_t gpa; /* of the BAR, or PCI_BAR_UNMAPPED */
 	unsigned int num;
 	struct vvu_region regions[VVU_REGIONS_MAX];
-	bool revoked; /* zero pages are shown, until acknowledged or the timer */
+	bool prefault; /* populate regions of ordinary pages, too */
+	bool revoked;  /* zero pages are shown, until acknowledged or the timer */
 	struct event *timer;
 };
 
@@ -96,6 +101,11 @@ struct vvu_session {
 	unsigned int num;
 	uint32_t last_token;
 	struct event *timer; /* the oldest request with a deadline */
+	struct event *populate_timer;
+	bool populating;	 /* a slice is due, or being done */
+	uint64_t populate_until; /* ns, when it is given up; 0: never */
+	bool carried_out;	 /* the held message has been; it waits for its memory */
+	uint32_t carried_token;	 /* of it, as vvu_memory_message() gave it */
 };
 
 enum vvu_link_state {
@@ -227,6 +237,15 @@ void vvu_session_drop_tx(struct vvu_dev *d);
  * trouble: *why for LINK_RESULT; -EPROTO: the front-end is at fault, *why says how.
  */
 int vvu_memory_message(struct vvu_dev *d, struct wire_packet *p, uint32_t *token, const char **why);
+
+/* --- vvu_prefault.c --- */
+int vvu_prefault_init(struct vvu_dev *d);
+void vvu_prefault_free(struct vvu_dev *d);
+/* Begins to populate what wants it. True: that goes on; vvu_link_work() is called when it is done. */
+bool vvu_prefault_begin(struct vvu_dev *d);
+void vvu_prefault_cancel(struct vvu_dev *d);
+/* Marks regions whose pages are there in a message for the driver (VVU_OFFSET_RESIDENT). */
+void vvu_prefault_mark(const struct vvu_dev *d, struct vhost_user_msg *msg);
 
 /* --- vvu_link.c --- */
 int vvu_link_init(struct vvu_dev *d);

@@ -73,6 +73,7 @@ void vvu_session_end(struct vvu_dev *d, enum vvu_end how, const char *fmt, ...)
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
 	s->number = 0; /* first: what follows must not end it again */
+	vvu_prefault_cancel(d);
 	vvu_rings_clear(d);
 	vvu_shm_revoke(&d->shm);
 	if (d->link.holding) {
@@ -153,7 +154,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 int vvu_session_init(struct vvu_dev *d)
 {
 	d->session.timer = evtimer_new(d->machine->base, on_timer, d);
-	return d->session.timer ? 0 : -ENOMEM;
+	return d->session.timer ? vvu_prefault_init(d) : -ENOMEM;
 }
 
 void vvu_session_free(struct vvu_dev *d)
@@ -161,6 +162,7 @@ void vvu_session_free(struct vvu_dev *d)
 	if (d->session.timer)
 		event_free(d->session.timer);
 	d->session.timer = NULL;
+	vvu_prefault_free(d);
 }
 
 /*
@@ -333,6 +335,20 @@ static enum vu_rule check_request(struct vvu_dev *d, const struct wire_packet *p
 	return vu_check_frontend(msg, num_fds, &limits);
 }
 
+/* A request that has been carried out goes to the driver. */
+static void hand_over(struct vvu_dev *d, struct wire_packet *p, uint32_t token)
+{
+	struct vhost_user_msg *msg = &p->pkt.body.msg;
+
+	/* What lies behind the last region is nobody's business (some front-ends send the
+	 * whole struct). */
+	if (msg->hdr.request == VHOST_USER_SET_MEM_TABLE)
+		msg->hdr.size = VHOST_USER_MEM_TABLE_BYTES(msg->payload.mem.num_regions);
+	vvu_prefault_mark(d, msg);
+	expect_answer(d, msg, p->pkt.hdr.seq, token);
+	deliver(d, msg);
+}
+
 static int frontend_request(struct vvu_dev *d, struct wire_packet *p)
 {
 	struct vhost_user_msg *msg = &p->pkt.body.msg;
@@ -351,13 +367,12 @@ static int frontend_request(struct vvu_dev *d, struct wire_packet *p)
 	} else if (ret > 0) {
 		log_peer(LOG_L_WARN, d->who, "%s: %s", vu_frontend_name(msg->hdr.request), why);
 		vvu_link_result(d, p->pkt.hdr.seq, why);
+	} else if (vvu_prefault_begin(d)) {
+		d->session.carried_out = true;
+		d->session.carried_token = token;
+		return 0;
 	} else {
-		/* What lies behind the last region is nobody's business (some front-ends send the
-		 * whole struct). */
-		if (msg->hdr.request == VHOST_USER_SET_MEM_TABLE)
-			msg->hdr.size = VHOST_USER_MEM_TABLE_BYTES(msg->payload.mem.num_regions);
-		expect_answer(d, msg, p->pkt.hdr.seq, token);
-		deliver(d, msg);
+		hand_over(d, p, token);
 	}
 	return 1;
 }
@@ -385,8 +400,15 @@ int vvu_session_frontend(struct vvu_dev *d, struct wire_packet *p)
 {
 	const struct vhost_user_msg *msg = &p->pkt.body.msg;
 
+	if (d->session.populating)
+		return 0;
 	if (!have_room(d))
 		return d->session.number ? 0 : 1;
+	if (d->session.carried_out) {
+		d->session.carried_out = false;
+		hand_over(d, p, d->session.carried_token);
+		return 1;
+	}
 	if (p->bytes < sizeof(p->pkt.hdr) + sizeof(msg->hdr) ||
 	    p->bytes != sizeof(p->pkt.hdr) + (uint64_t)sizeof(msg->hdr) + msg->hdr.size) {
 		fds_close(p->fds, p->num_fds);

@@ -27,11 +27,9 @@
 
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
+#include "vmm/pages.h"
 #include "vmm/vvu_priv.h"
 
-#define SMALL_PAGE  UINT64_C(4096)
-#define LARGE_PAGE  (UINT64_C(2) << 20)
-#define HUGE_PAGE   (UINT64_C(1) << 30)
 #define ZERO_FOR_MS 1000
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -53,14 +51,14 @@ int vvu_shm_init(struct vvu_shm *shm, struct machine *machine, const char *who, 
 	shm->who = who;
 	shm->bytes = bytes;
 	shm->gpa = PCI_BAR_UNMAPPED;
-	shm->reserved_bytes = bytes + HUGE_PAGE;
+	shm->reserved_bytes = bytes + PAGE_1G;
 	shm->reserved = mmap(NULL, shm->reserved_bytes, PROT_NONE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (shm->reserved == MAP_FAILED) {
 		shm->reserved = NULL;
 		return -errno;
 	}
-	start = ALIGN_UP((uintptr_t)shm->reserved, (uintptr_t)HUGE_PAGE);
+	start = ALIGN_UP((uintptr_t)shm->reserved, (uintptr_t)PAGE_1G);
 	shm->base = (uint8_t *)shm->reserved + (start - (uintptr_t)shm->reserved);
 	shm->timer = evtimer_new(machine->base, on_timer, shm);
 	if (!shm->timer) {
@@ -141,7 +139,7 @@ static bool area_free(const struct vvu_shm *shm, uint64_t area, uint64_t bytes, 
 /* Chooses the first free place that is congruent with the file. */
 static int place(const struct vvu_shm *shm, struct vvu_region *reg, uint64_t file_page)
 {
-	uint64_t page = file_page > LARGE_PAGE ? file_page : LARGE_PAGE;
+	uint64_t page = file_page > PAGE_2M ? file_page : PAGE_2M;
 	uint64_t in_page = reg->r.mmap_offset & (page - 1);
 	uint64_t bytes = ALIGN_UP(in_page + reg->r.memory_size, page);
 	uint64_t area = 0, next = 0;
@@ -210,7 +208,7 @@ int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, 
 	if (shm->num == VVU_REGIONS_MAX)
 		return -ENOSPC;
 	reg = &shm->regions[shm->num];
-	*reg = (struct vvu_region){ .r = *r, .fd = -1, .slot = -1 };
+	*reg = (struct vvu_region){ .r = *r, .fd = -1, .slot = -1, .page = file_page };
 	ret = at == VVU_SHM_PLACE ? place(shm, reg, file_page) : place_at(shm, reg, at);
 	if (!ret)
 		ret = plan_mapping(shm, reg, file_page);
@@ -223,6 +221,10 @@ int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, 
 		ret = errno == ENOMEM ? -ENOMEM : -EIO;
 		goto out_unmap;
 	}
+	/* Where huge pages come on request only, a fault of ours may be the first one. */
+	if (file_page == PAGE_4K)
+		pages_want_large(p, reg->map_bytes);
+	reg->populate = shm->prefault || file_page > PAGE_4K;
 	ret = region_show(shm, reg) ? -EIO : 0;
 	if (ret)
 		goto out_unmap;
@@ -335,7 +337,7 @@ static bool region_damaged(struct vvu_shm *shm, const struct vvu_region *reg)
 		return false;
 	if (fstat(reg->fd, &st) || (uint64_t)st.st_size < reg->r.mmap_offset + reg->r.memory_size)
 		return true;
-	return fd_page_size(reg->fd) > SMALL_PAGE &&
+	return fd_page_size(reg->fd) > PAGE_4K &&
 	       madvise(shm->base + reg->map, reg->map_bytes, MADV_POPULATE_READ) != 0;
 }
 

@@ -22,6 +22,7 @@
 	X(CALLS, calls)                                                                            \
 	X(SESSIONS, sessions)                                                                      \
 	X(MESSAGES, messages)                                                                      \
+	X(TOUCHED_KIB, touched_kib) /* memory read once before frames come */                      \
 	X(SESSION_ERRORS, session_errors)                                                          \
 	X(RING_ERRORS, ring_errors)                                                                \
 	X(ADDRESSES_LEARNED, addresses_learned)                                                    \

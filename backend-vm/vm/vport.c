@@ -40,6 +40,8 @@ static void *op_window_begin(void *ctx, const struct vhost_user_region *region, 
 	window = vp->p->window_begin(vp->p->ctx, vp->dev.shm_gpa + offset, region->memory_size);
 	if (!window)
 		*why = "no room in the page tables for a region";
+	else if (vp->dev.resident & BIT_U32(index))
+		touch_add(&vp->touch, window, region->memory_size);
 	return window;
 
 outside:
@@ -51,13 +53,18 @@ static int op_window_step(void *ctx, void *window)
 {
 	struct vport *vp = ctx;
 
-	return vp->p->window_step(vp->p->ctx, window);
+	int ret = vp->p->window_step(vp->p->ctx, window);
+
+	if (ret > 0)
+		touch_ready(&vp->touch, window);
+	return ret;
 }
 
 static void op_window_end(void *ctx, void *window, uint64_t size)
 {
 	struct vport *vp = ctx;
 
+	touch_del(&vp->touch, window);
 	vp->p->window_end(vp->p->ctx, window);
 }
 
@@ -206,7 +213,7 @@ void vport_ready(struct vport *vp)
 
 static bool vport_due(const struct vport *vp)
 {
-	return vp->dead || port_busy(&vp->port);
+	return vp->dead || port_busy(&vp->port) || touch_due(&vp->touch);
 }
 
 static bool vport_receives(const struct vport *vp)
@@ -242,6 +249,8 @@ bool vport_control(struct vport *vp)
 		ret = gd_vvu_recv(&vp->dev, &msg);
 		if (ret < 0)
 			vp->dead = true;
+		if (ret == 0)
+			vp->port.counters[CTR_TOUCHED_KIB] += touch_step(&vp->touch) / 1024;
 		if (ret <= 0)
 			return true;
 		vport_begin(vp);

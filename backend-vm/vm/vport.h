@@ -13,6 +13,7 @@
 
 #include "core/switch.h"
 #include "gd/vvu.h"
+#include "touch.h"
 
 enum vport_state {
 	VPORT_CLOSED,
@@ -30,6 +31,7 @@ struct vport {
 	enum vport_state state;
 	uint64_t classic_pos; /* classic layout: where the next region of a table lies */
 	bool dead;	      /* the device broke its contract: reset it */
+	struct touch touch;
 };
 
 struct vport_conf {

@@ -118,11 +118,14 @@ int gd_vvu_open(struct gd_vvu *v, const struct gd_platform *p, const struct gd_v
 	if (err)
 		return fail(v, "cannot open the device", err);
 	err = gd_virtio_negotiate(&v->dev,
-				  VIRTIO_FEATURE(F_EVENT_IDX) | BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT),
+				  VIRTIO_FEATURE(F_EVENT_IDX) |
+					  BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT) |
+					  BIT_ULL(VVU_F_RESIDENT_BIT),
 				  VIRTIO_FEATURE(F_VERSION_1));
 	if (err)
 		return fail(v, "features cannot be negotiated", err);
 	v->explicit_offsets = v->dev.features & BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT);
+	v->offset_flags = v->explicit_offsets && v->dev.features & BIT_ULL(VVU_F_RESIDENT_BIT);
 	err = open_caps(v);
 	if (err)
 		return fail(v, "a capability is missing or makes no sense", err);
@@ -243,6 +246,29 @@ static int copy_message(struct vhost_user_msg *msg, const uint8_t *from, uint32_
 	return 1;
 }
 
+static void take_offset_flags(struct gd_vvu *v, struct vhost_user_msg *msg)
+{
+	struct vhost_user_region *r = &msg->payload.mem_reg.region;
+	unsigned int num = 1;
+
+	v->resident = 0;
+	if (!v->offset_flags || (msg->hdr.flags & VHOST_USER_REPLY_MASK))
+		return;
+	if (msg->hdr.request == VHOST_USER_SET_MEM_TABLE) {
+		r = msg->payload.mem.regions;
+		num = msg->payload.mem.num_regions;
+		if (num > VHOST_USER_TABLE_REGIONS_MAX)
+			return;
+	} else if (msg->hdr.request != VHOST_USER_ADD_MEM_REG) {
+		return;
+	}
+	for (unsigned int i = 0; i < num; i++) {
+		if (r[i].mmap_offset & VVU_OFFSET_RESIDENT)
+			v->resident |= BIT_U32(i);
+		r[i].mmap_offset &= ~VVU_OFFSET_FLAGS_MASK;
+	}
+}
+
 int gd_vvu_recv(struct gd_vvu *v, struct vhost_user_msg *msg)
 {
 	uint64_t cookie;
@@ -256,6 +282,7 @@ int gd_vvu_recv(struct gd_vvu *v, struct vhost_user_msg *msg)
 		return fail(v, "the device wrote something that is no message", got);
 	post_rx(v, (unsigned int)cookie);
 	gd_virtqueue_kick(&v->rxq);
+	take_offset_flags(v, msg);
 	return 1;
 }
 

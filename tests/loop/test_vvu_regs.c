@@ -69,7 +69,7 @@ static void test_features_offered(void **state)
 	put(w, COMMON(device_feature_select), 4, 1);
 	assert_int_equal(get(w, COMMON(device_feature), 4), 1);
 	put(w, COMMON(device_feature_select), 4, 0);
-	assert_int_equal(get(w, COMMON(device_feature), 4), 1 << 28 | 1 << 29 | 1 << 1);
+	assert_int_equal(get(w, COMMON(device_feature), 4), 1 << 28 | 1 << 29 | 1 << 2 | 1 << 1);
 	put(w, COMMON(device_feature_select), 4, 7);
 	assert_int_equal(get(w, COMMON(device_feature), 4), 0);
 	put(w, COMMON(driver_feature_select), 4, UINT32_MAX);

@@ -100,6 +100,9 @@ static void one_session(struct world *w, uint32_t number, const int *fds)
 	struct vhost_user_msg msg = msg_empty(VHOST_USER_SET_MEM_TABLE);
 	struct link_packet pkt = { .hdr = { .kind = LINK_SESSION_UP, .session = number } };
 
+	pthread_mutex_lock(&w->f.m.lock);
+	w->dev->shm.prefault = number & 1;
+	pthread_mutex_unlock(&w->f.m.lock);
 	link_send(w->proxy.link, &pkt, 0, NULL, 0);
 	for (unsigned int i = 0; i < 20;
 	     i++) { /* some guest sets BACKEND_UP soon, or clears it again */

@@ -470,9 +470,14 @@ static void features(void **state)
 	assert_int_equal(open_it(f), -ENOTSUP);
 	f->no_features = false;
 	assert_int_equal(open_it(f), 0);
-	assert_int_equal(f->v.dev.features, VIRTIO_FEATURE(F_VERSION_1) |
-						    VIRTIO_FEATURE(F_EVENT_IDX) |
-						    BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT));
+	assert_int_equal(f->v.dev.features,
+			 VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_EVENT_IDX) |
+				 BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT) | BIT_ULL(VVU_F_RESIDENT_BIT));
+	assert_true(f->v.offset_flags);
+	/* Flags only where offsets are the device's. */
+	f->features = VIRTIO_FEATURE(F_VERSION_1) | BIT_ULL(VVU_F_RESIDENT_BIT);
+	assert_int_equal(open_it(f), 0);
+	assert_false(f->v.offset_flags);
 	f->features = VIRTIO_FEATURE(F_VERSION_1);
 	assert_int_equal(open_it(f), 0);
 	assert_false(f->v.explicit_offsets);
@@ -584,6 +589,33 @@ static void receives(void **state)
 	}
 }
 
+/* What the device says of the regions is taken out of their offsets, of at most as many as there can be. */
+static void offset_flags(void **state)
+{
+	struct vhost_user_msg sent = { .hdr = { VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION,
+						VHOST_USER_MEM_TABLE_BYTES(3) },
+				       .payload.mem.num_regions = 3 };
+	struct fake *f = *state;
+	struct vhost_user_msg msg;
+
+	f->features = UINT64_MAX;
+	assert_int_equal(open_it(f), 0);
+	for (unsigned int i = 0; i < 3; i++)
+		sent.payload.mem.regions[i].mmap_offset = 0x40000000 + i * 0x1000;
+	sent.payload.mem.regions[0].mmap_offset |= VVU_OFFSET_RESIDENT;
+	sent.payload.mem.regions[2].mmap_offset |= VVU_OFFSET_FLAGS_MASK; /* and what comes yet */
+	device_writes(f, f->v.rxq.vq.avail->ring[0], &sent, sizeof(sent.hdr) + sent.hdr.size);
+	assert_int_equal(gd_vvu_recv(&f->v, &msg), 1);
+	assert_int_equal(f->v.resident, 5);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(msg.payload.mem.regions[i].mmap_offset, 0x40000000 + i * 0x1000);
+
+	sent.payload.mem.num_regions = UINT32_MAX;
+	device_writes(f, f->v.rxq.vq.avail->ring[1], &sent, sizeof(sent.hdr) + sent.hdr.size);
+	assert_int_equal(gd_vvu_recv(&f->v, &msg), 1);
+	assert_int_equal(f->v.resident, 0);
+}
+
 static void receives_nonsense(void **state)
 {
 	static const struct {
@@ -666,6 +698,7 @@ int main(void)
 		T(reset_that_never_ends),
 		T(no_device),
 		T(receives),
+		T(offset_flags),
 		T(receives_nonsense),
 		T(sends),
 	};

@@ -13,6 +13,15 @@
 
 /* Feature bit numbers. Bit 0 stays free for the newest draft's BIG_ENDIAN. */
 #define VVU_F_EXPLICIT_OFFSETS_BIT 1
+#define VVU_F_RESIDENT_BIT	   2
+
+/*
+ * With VVU_F_EXPLICIT_OFFSETS, a region's offset in the window is a multiple of 4096. With VVU_F_RESIDENT as well, the
+ * bits below are flags in the mmap_offset of SET_MEM_TABLE and ADD_MEM_REG; those not named here are reserved.
+ */
+#define VVU_OFFSET_FLAGS_MASK UINT64_C(0xfff)
+#define VVU_OFFSET_RESIDENT                                                                        \
+	UINT64_C(0x1) /* all pages are there: to read them makes nothing resident */
 
 /* Virtqueues. One vhost-user message (12-byte header and payload) per descriptor chain. */
 #define VVU_QUEUE_RX   0 /* device to driver */

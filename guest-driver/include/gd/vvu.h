@@ -41,6 +41,9 @@ struct gd_vvu {
 	uint64_t shm_gpa; /* of the shared-memory resource */
 	uint64_t shm_size;
 	bool explicit_offsets;
+	bool offset_flags; /* VVU_F_RESIDENT with explicit offsets */
+	uint32_t
+		resident; /* of the message received last: bit i: all pages of its region i are there */
 	uint8_t *rx_buffers; /* GD_VVU_RX_BUFFERS * VVU_MSG_MAX */
 	uint8_t *tx_buffers;
 	uint32_t tx_free; /* bit mask of free tx buffers */
@@ -74,7 +77,10 @@ bool gd_vvu_pending(struct gd_vvu *v);
  */
 bool gd_vvu_arm(struct gd_vvu *v);
 
-/* Takes one message. 1, 0 (none), -EPROTO (the device wrote something that is no message; reset it). */
+/*
+ * Takes one message; flags in the offsets of regions are taken out of it (gd_vvu.resident). 1, 0 (none), -EPROTO (the
+ * device wrote something that is no message; reset it).
+ */
 int gd_vvu_recv(struct gd_vvu *v, struct vhost_user_msg *msg);
 
 /*
