@@ -48,6 +48,7 @@ struct fake {
 	uint16_t queue_size;
 	bool no_vectors;   /* vectors never read back as written */
 	bool no_features;  /* FEATURES_OK does not stick */
+	bool no_kicks;	   /* the same for kicks */
 	bool split_select; /* notification registers only take 16-bit writes */
 	bool stuck;	   /* a reset never ends */
 	unsigned int accesses;
@@ -128,6 +129,8 @@ static void before_read(struct fake *f, size_t offset)
 		put16(f->regs + offset, queue < VVU_NUM_QUEUES ? f->queue_size : 0);
 	if (f->no_vectors &&
 	    (offset == COMMON(queue_msix_vector) || offset == COMMON(config_msix_vector)))
+		put16(f->regs + offset, VIRTIO_MSI_NO_VECTOR);
+	if (f->no_kicks && offset == OFF_KICKS + 2)
 		put16(f->regs + offset, VIRTIO_MSI_NO_VECTOR);
 	if (f->no_features && offset == COMMON(device_status))
 		f->regs[offset] &= (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
@@ -536,6 +539,96 @@ static void notifications_of_other_devices(void **state)
 	assert_int_equal(gd_vvu_bind_kick(&f->v, f->v.max_queues), -EINVAL);
 }
 
+/* What the table says of a vector: the CPU in the address, the irq in the data. */
+static void expect_vector(const struct fake *f, unsigned int vector, unsigned int irq,
+			  unsigned int cpu)
+{
+	struct pci_msix_entry e;
+
+	memcpy(&e, f->msix + vector * sizeof(e), sizeof(e));
+	assert_int_equal(e.addr_lo, 0xfee00000 | cpu << 12);
+	assert_int_equal(e.data, 0x30 + irq);
+	assert_int_equal(e.control, 0);
+}
+
+static unsigned int kick_vector(const struct fake *f)
+{
+	uint16_t vector;
+
+	memcpy(&vector, f->regs + OFF_KICKS + 2, sizeof(vector));
+	return vector;
+}
+
+static void kicks_to_cpus(void **state)
+{
+	struct fake *f = *state;
+	unsigned int accesses;
+
+	assert_int_equal(open_it(f), 0);
+	assert_int_equal(gd_vvu_bind_kick(&f->v, 1), 0);
+	assert_int_equal(kick_vector(f), 1);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 1, 7, 3), 0);
+	assert_int_equal(kick_vector(f), 2);
+	expect_vector(f, 2, 7, 3);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 3, 7, 2), 0);
+	assert_int_equal(kick_vector(f), 3);
+	expect_vector(f, 3, 7, 2);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 5, 8, 3), 0);
+	expect_vector(f, 4, 8, 3);
+	/* A vector that is programmed is only named; one that is bound already costs nothing. */
+	accesses = f->accesses;
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 1, 7, 2), 0);
+	assert_int_equal(kick_vector(f), 3);
+	assert_int_equal(f->accesses, accesses + 2);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 1, 7, 2), 0);
+	assert_int_equal(f->accesses, accesses + 2);
+	/* Vector 2 has no queue any more, but there is room. */
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 7, 9, 1), 0);
+	assert_int_equal(kick_vector(f), 5);
+	expect_vector(f, 2, 7, 3);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, f->v.max_queues, 7, 1), -EINVAL);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 1, GD_IRQ_MAX, 1), -EINVAL);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 1, 7, 256), -EINVAL);
+	/* A reset forgets all of it. */
+	assert_int_equal(open_it(f), 0);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 1, 7, 2), 0);
+	assert_int_equal(kick_vector(f), 2);
+	expect_vector(f, 2, 7, 2);
+}
+
+static void few_vectors(void **state)
+{
+	struct fake *f = *state;
+
+	put16(f->cfg + CAP_MSIX + 2, 4 - 1);
+	assert_int_equal(open_it(f), 0);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 1, 7, 1), 0);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 3, 7, 2), 0);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 5, 7, 3), -ENOSPC);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 1, 7, 3), -ENOSPC);
+	expect_vector(f, 2, 7, 1);
+	/* Queue 1 leaves its vector to others. */
+	assert_int_equal(gd_vvu_bind_kick(&f->v, 1), 0);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 5, 7, 3), 0);
+	assert_int_equal(kick_vector(f), 2);
+	expect_vector(f, 2, 7, 3);
+	expect_vector(f, 3, 7, 2);
+}
+
+static void kicks_that_cannot_be_bound(void **state)
+{
+	struct fake *f = *state;
+
+	assert_int_equal(open_it(f), 0);
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 1, 7, 1), 0);
+	f->no_kicks = true;
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 1, 7, 2), -EIO);
+	f->no_kicks = false;
+	/* Nothing is taken for bound that may not be. */
+	assert_int_equal(gd_vvu_bind_kick_to(&f->v, 1, 7, 1), 0);
+	assert_int_equal(kick_vector(f), 2);
+}
+
 static void reset_that_never_ends(void **state)
 {
 	struct fake *f = *state;
@@ -695,6 +788,9 @@ int main(void)
 		T(queues),
 		T(config),
 		T(notifications_of_other_devices),
+		T(kicks_to_cpus),
+		T(few_vectors),
+		T(kicks_that_cannot_be_bound),
 		T(reset_that_never_ends),
 		T(no_device),
 		T(receives),

@@ -3,9 +3,9 @@
  * Everything that each CPU has for itself: interrupts, idling, its timer, vector registers, stacks,
  * exceptions, translations. And what they share: the console.
  */
-#include "smp.h"
-
+#include "gd/cpu.h"
 #include "io.h"
+#include "smp.h"
 
 #define MS	   1000000ull
 #define PING_PONGS 5000
@@ -178,6 +178,7 @@ static void clocks(unsigned int me)
 /* ---- registers, stacks, exceptions ---- */
 
 static uint64_t boot_xcr0;
+static unsigned int boot_isa;
 
 static bool have_xgetbv(void)
 {
@@ -187,11 +188,12 @@ static bool have_xgetbv(void)
 static void registers(unsigned int me)
 {
 	uint8_t want[32] __attribute__((aligned(32))), got[32] __attribute__((aligned(32)));
-	bool avx = have_xgetbv() && (boot_xcr0 & 6) == 6;
+	bool avx = boot_isa & GD_CPU_AVX2;
 
 	if (have_xgetbv())
 		CHECKF(io_xgetbv() == boot_xcr0, "CPU %u: XCR0 %#lx, not %#lx", me, io_xgetbv(),
 		       boot_xcr0);
+	CHECKF(gd_cpu_isa() == boot_isa, "CPU %u: %#x, not %#x", me, gd_cpu_isa(), boot_isa);
 	memset(want, (int)(0x11 * me + 1), sizeof(want));
 	memset(got, 0, sizeof(got));
 	if (avx)
@@ -335,6 +337,7 @@ int rt_main(const char *cmdline)
 	if (!smp_start())
 		return verdict();
 	CHECKF(rt_cpu_start(1, smp_loop, NULL) < 0, "started already");
+	boot_isa = gd_cpu_isa();
 	boot_xcr0 = have_xgetbv() ? io_xgetbv() : 0;
 	check_irqs();
 	smp_all(held_off);
