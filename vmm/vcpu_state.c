@@ -79,16 +79,21 @@ static struct kvm_segment segment(uint16_t selector, uint8_t type, bool code, bo
 	};
 }
 
+static void flat_segments(struct kvm_sregs *s, bool long_mode)
+{
+	s->cs = segment(0x10, 0xb, true, long_mode);
+	s->ds = s->es = s->fs = s->gs = s->ss = segment(0x18, 0x3, false, long_mode);
+	s->tr = (struct kvm_segment){ .limit = 0x67, .type = 0xb, .present = 1, .selector = 0x20 };
+	s->ldt = (struct kvm_segment){ .unusable = 1 };
+}
+
 /* Flat segments; PVH: 32-bit protected mode without paging; Linux: 64-bit mode on the loader's page
  * tables. */
 static void boot_sregs(struct kvm_sregs *s, const struct loader_entry *entry)
 {
 	bool long_mode = entry->kind == LOADER_LINUX64;
 
-	s->cs = segment(0x10, 0xb, true, long_mode);
-	s->ds = s->es = s->fs = s->gs = s->ss = segment(0x18, 0x3, false, long_mode);
-	s->tr = (struct kvm_segment){ .limit = 0x67, .type = 0xb, .present = 1, .selector = 0x20 };
-	s->ldt = (struct kvm_segment){ .unusable = 1 };
+	flat_segments(s, long_mode);
 	s->gdt = (struct kvm_dtable){ .base = entry->gdt };
 	if (entry->gdt_bytes)
 		s->gdt.limit = entry->gdt_bytes - 1;
@@ -116,7 +121,8 @@ static int set_segments(struct vcpu *vcpu, const struct loader_entry *entry, con
 	if (!vcpu->index) {
 		boot_sregs(&s, entry);
 	} else {
-		/* INIT sets the rest when it comes. */
+		/* INIT sets the rest when it comes; but KVM refuses 64-bit segments with that CR0. */
+		flat_segments(&s, false);
 		s.cr0 = CR0_ET | CR0_NW | CR0_CD;
 		s.cr3 = s.cr4 = s.efer = 0;
 	}
