@@ -26,6 +26,7 @@ uint64_t clock_tsc_at(uint64_t ns);
 void *window_map_mmio(uint64_t gpa, uint64_t size);
 void *window_begin(uint64_t gpa, uint64_t size);
 int window_step(void *window);
+int window_touch(void *window);
 void window_end(void *window);
 
 /* Entries of the ring-3 side in assembly. */

@@ -90,6 +90,11 @@ static int step(void *ctx, void *window)
 	return window_step(window);
 }
 
+static int touch(void *ctx, void *window)
+{
+	return window_touch(window);
+}
+
 static void end(void *ctx, void *window)
 {
 	window_end(window);
@@ -124,6 +129,7 @@ const struct gd_platform *rt_platform(void)
 		.mmio_write = mmio_write,
 		.window_begin = begin,
 		.window_step = step,
+		.window_touch = touch,
 		.window_end = end,
 		.alloc = alloc,
 		.to_gpa = to_gpa,

@@ -12,6 +12,9 @@
 
 #define WINDOWS_MAX  1200 /* 32 ports with 32 regions, and devices */
 #define STEP_PAGES   128  /* entered by one window_step() */
+#define TOUCH_PAGE   4096 /* the smallest page that may be behind a window */
+#define TOUCH_US     100  /* about what one window_touch() takes */
+#define TOUCH_CHUNK  16	  /* pages between two looks at the clock */
 #define MMIO32_BASE  HEAP_END_MAX
 #define MMIO32_PAGES 512
 
@@ -20,7 +23,9 @@ struct window {
 	uint64_t pa; /* same */
 	uint64_t pages;
 	uint64_t entered;
-	bool device; /* registers: stay, and are shared by those who ask for the same */
+	uint64_t touched; /* by window_touch() up to here, ... */
+	uint64_t end;	  /* ... of what was asked for; both from va */
+	bool device;	  /* registers: stay, and are shared by those who ask for the same */
 };
 
 /* Sorted by va. A window's handle is its address, so the array can move. */
@@ -66,6 +71,8 @@ void *window_begin(uint64_t gpa, uint64_t size)
 	if (!w)
 		return NULL;
 	w->pa = first;
+	w->touched = offset;
+	w->end = offset + size;
 	return (void *)(w->va + offset);
 }
 
@@ -102,6 +109,26 @@ int window_step(void *window)
 	struct window *w = find((uintptr_t)window);
 
 	return w ? enter(w, STEP_PAGES, 0) : -EINVAL;
+}
+
+/*
+ * Loads only: memory that is read appears writable where the host can write it, and the front-end may be writing it
+ * already. Not beyond the window's own bytes: behind them there may be nothing, which would be an exit each.
+ */
+int window_touch(void *window)
+{
+	struct window *w = find((uintptr_t)window);
+	uint64_t stop = rt_tsc() + rt_tsc_khz() * TOUCH_US / 1000;
+
+	if (!w || w->entered != w->pages || w->device)
+		return -EINVAL;
+	do {
+		for (unsigned int i = 0; i < TOUCH_CHUNK && w->touched < w->end; i++) {
+			*(const volatile uint8_t *)(w->va + w->touched);
+			w->touched = ALIGN_DOWN(w->touched, (uint64_t)TOUCH_PAGE) + TOUCH_PAGE;
+		}
+	} while (w->touched < w->end && rt_tsc() < stop);
+	return w->touched >= w->end;
 }
 
 void window_end(void *window)

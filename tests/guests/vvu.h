@@ -173,6 +173,11 @@ static inline uint64_t *map_region(const struct vhost_user_region *r)
 		return NULL;
 	while ((more = p->window_step(p->ctx, window)) == 0)
 		;
+	if (!CHECKF(more == 1, "%d", more))
+		return NULL;
+	if (r->memory_size / 4096 & 1) /* some of them */
+		while ((more = p->window_touch(p->ctx, window)) == 0)
+			;
 	return CHECKF(more == 1, "%d", more) ? window : NULL;
 }
 

@@ -353,6 +353,11 @@ static int gd_window_step(void *ctx, void *window)
 	return 1;
 }
 
+static int gd_window_touch(void *ctx, void *window)
+{
+	return 1;
+}
+
 static void gd_window_end(void *ctx, void *window)
 {
 }
@@ -396,6 +401,7 @@ static const struct gd_platform platform = {
 	.mmio_write = gd_mmio_write,
 	.window_begin = gd_window_begin,
 	.window_step = gd_window_step,
+	.window_touch = gd_window_touch,
 	.window_end = gd_window_end,
 	.alloc = gd_alloc,
 	.to_gpa = gd_to_gpa,

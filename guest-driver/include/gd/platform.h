@@ -44,10 +44,16 @@ struct gd_platform {
 	/*
 	 * Window on shared memory (write-back): begin gives the pointer at which [gpa, gpa + size) will appear,
 	 * or NULL; step enters a slice of it, returning 1 when all of it is entered, 0 when there is more to
-	 * do, -errno; end withdraws the window, after which its addresses fault.
+	 * do, -errno; end withdraws the window, after which its addresses fault (on other CPUs: once they forgot
+	 * them, rt_tlb_flush()). Pointers are congruent to addresses modulo 2 MiB, the page size of the translation.
+	 *
+	 * touch reads a byte of each 4 KiB of a window that is entered, about 100 us' worth of them with each call, so
+	 * that whoever uses it later finds it mapped all the way down (--prefault): 1 when all was read, 0 when there
+	 * is more to do, -errno.
 	 */
 	void *(*window_begin)(void *ctx, uint64_t gpa, uint64_t size);
 	int (*window_step)(void *ctx, void *window);
+	int (*window_touch)(void *ctx, void *window);
 	void (*window_end)(void *ctx, void *window);
 
 	/* Zeroed memory for rings and buffers, aligned to align (a power of two, at most 4096), never freed. NULL: none

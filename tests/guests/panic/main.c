@@ -13,7 +13,7 @@ static __attribute__((noinline)) int overflow(volatile int *depth)
 	return overflow(depth) + room[0];
 }
 
-int rt_main(const char *cmdline)
+static int die(const char *cmdline)
 {
 	volatile int depth = 0;
 
@@ -33,4 +33,26 @@ int rt_main(const char *cmdline)
 		return cmdline[5] - '0';
 	rt_printf("what shall I do?\n");
 	return 9;
+}
+
+static void die_there(void *arg)
+{
+	rt_exit(die(arg));
+}
+
+/* `cpu=N WAY` does it on CPU N, `all WAY` on all at once. */
+int rt_main(const char *cmdline)
+{
+	unsigned int first = 1, last = rt_cpu_count() - 1;
+	const char *way = strchr(cmdline, ' ');
+
+	if (!way)
+		return die(cmdline);
+	if (strncmp(cmdline, "cpu=", 4) == 0)
+		first = last = (unsigned int)(cmdline[4] - '0');
+	for (unsigned int cpu = first; cpu <= last; cpu++)
+		if (rt_cpu_start(cpu, die_there, (void *)(uintptr_t)(way + 1)))
+			return 9;
+	for (;;)
+		rt_idle(UINT64_MAX);
 }

@@ -38,6 +38,27 @@ static uint8_t *enter(uint64_t gpa, uint64_t size)
 	return more == 1 ? w : NULL;
 }
 
+/* Touching stays within the window: where nothing is behind it, each read is an exit. */
+static void touch(void)
+{
+	static const uint64_t sizes[] = { 1, 4096, 4097, 300 * 4096 };
+	uint8_t *w = p->window_begin(p->ctx, GPA_NOWHERE, PAGE_2M + 1);
+	int more;
+
+	CHECKF(p->window_touch(p->ctx, w) < 0, "nothing is entered yet");
+	p->window_end(p->ctx, w);
+	CHECKF(p->window_touch(p->ctx, w) < 0, "no such window");
+	for (unsigned int i = 0; i < ARRAY_LEN(sizes); i++) {
+		w = enter(GPA_NOWHERE + i * 1234, sizes[i]);
+		if (!w)
+			return;
+		while ((more = p->window_touch(p->ctx, w)) == 0)
+			;
+		CHECKF(more == 1 && p->window_touch(p->ctx, w) == 1, "%d", more);
+		p->window_end(p->ctx, w);
+	}
+}
+
 static void check_ends(uint8_t *w, uint64_t size)
 {
 	CHECKF(*(volatile uint8_t *)w == 0xff, "first byte");
@@ -135,6 +156,7 @@ int rt_main(const char *cmdline)
 	p = rt_platform();
 	refused();
 	many();
+	touch();
 	large();
 	donated();
 	many();
