@@ -246,14 +246,13 @@ static void timed(struct appliance *a, uint64_t now)
 	}
 }
 
-/* Sleeps if it is time to; returns the time, which is not now any more when it was. */
-static uint64_t sleep_until_work(struct appliance *a, uint64_t now)
+static void sleep_until_work(struct appliance *a, uint64_t now)
 {
 	uint64_t deadline;
 
 	take_irqs(a);
 	if (!poller_sleep(&a->poller, &a->sw->workers[0], now, &deadline))
-		return now;
+		return;
 	if (!pending(a, now, &deadline)) {
 		stats_page_update(a->sw, a->page);
 		rt_idle(deadline);
@@ -265,7 +264,6 @@ static uint64_t sleep_until_work(struct appliance *a, uint64_t now)
 	take_irqs(a);
 	check_ending(a);
 	poller_work(&a->poller, now);
-	return now;
 }
 
 static _Noreturn void run(struct appliance *a)
@@ -288,7 +286,7 @@ static _Noreturn void run(struct appliance *a)
 		if (control(a) || worked)
 			poller_work(&a->poller, now);
 		else
-			now = sleep_until_work(a, now);
+			sleep_until_work(a, now);
 		worked = false;
 	}
 }

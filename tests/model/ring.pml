@@ -72,8 +72,14 @@
 #define BYTE(v) ((v) & 255)
 #define ASK(pos) (((pos) & 1) | (WRAP(pos) << 1))
 #define AT(event, new) (((event) & 1) - (((event) >> 1) == WRAP(new) -> 0 : SIZE))
-#define WANTED(event, new, old) \
+#define KICK_WANTED(event, new, old) \
 	((event) != NO && BYTE(((new) & 1) - AT(event, new) - 1) < BYTE((new) - (old)))
+/* vq_packed_call_wanted(): positions over two laps of the ring. */
+#define LAPS	   (2 * SIZE)
+#define POS(event) (((event) & 1) + (((event) >> 1) -> 0 : SIZE))
+#define CALL_WANTED(event, new, old) \
+	((event) != NO && \
+	 ((new) - (old) >= LAPS || BITS(new) - POS(event) + (BITS(new) > POS(event) -> 0 : LAPS) <= (new) - (old)))
 #elif defined(SPLIT_EVENT)
 /* "Moving an index from old to new passes event", virtio 1.2 §2.7.7.2. */
 #ifdef MISTAKE_EVENT_ONE_LATE
@@ -81,10 +87,17 @@
 #else
 #define ASK(pos) BITS(pos)
 #endif
-#define WANTED(event, new, old) (BITS((new) - (event) - 1) < BITS((new) - (old)))
+#define KICK_WANTED(event, new, old) (BITS((new) - (event) - 1) < BITS((new) - (old)))
+#ifdef MISTAKE_UNCALLED_WRAPS
+#define CALL_WANTED(event, new, old) KICK_WANTED(event, new, old)
+#else
+/* vq_split_call_wanted(): vq->uncalled does not wrap. */
+#define CALL_WANTED(event, new, old) ((new) - (old) >= 4 || KICK_WANTED(event, new, old))
+#endif
 #else
 #define ASK(pos) 0
-#define WANTED(event, new, old) ((event) != NO)
+#define KICK_WANTED(event, new, old) ((event) != NO)
+#define CALL_WANTED(event, new, old) ((event) != NO)
 #endif
 #ifdef SPLIT_EVENT
 #define DONT(pos) BITS((pos) - 1) /* as far from being passed as can be; there is no "never" */
@@ -142,7 +155,7 @@ inline drv_kick()
 #endif
 		event = LOAD(DRIVER, KICK_EVENT);
 		if
-		:: WANTED(event, sent, kicked) -> notify(DRIVER, kick)
+		:: KICK_WANTED(event, sent, kicked) -> notify(DRIVER, kick)
 		:: else
 		fi;
 		atomic { kicked = sent; event = 0 }
@@ -204,7 +217,7 @@ inline dev_call()
 {
 	event = LOAD(DEVICE, CALL_EVENT);
 	if
-	:: WANTED(event, last, called) ->
+	:: CALL_WANTED(event, last, called) ->
 		notify(DEVICE, call);
 		called = last
 	:: else
@@ -222,7 +235,7 @@ inline dev_settle()
 #endif
 		event = LOAD(DEVICE, CALL_EVENT);
 		if
-		:: WANTED(event, last, called) -> notify(DEVICE, call)
+		:: CALL_WANTED(event, last, called) -> notify(DEVICE, call)
 		:: else
 		fi;
 		atomic { called = last; event = 0 }
@@ -238,7 +251,7 @@ inline dev_call()
 #endif
 	event = LOAD(DEVICE, CALL_EVENT);
 	if
-	:: WANTED(event, last, called) -> notify(DEVICE, call)
+	:: CALL_WANTED(event, last, called) -> notify(DEVICE, call)
 	:: else
 	fi;
 	atomic { called = last; event = 0 }
@@ -350,13 +363,6 @@ proctype worker()
 end_poll:
 	do
 	:: SEES_AVAIL(last) ->
-#if defined(DEFERRED) && !defined(MISTAKE_SETTLE_ONLY_WHEN_IDLE)
-		/* Undecided entries must not come around the index. */
-		if
-		:: last - called > 1 -> dev_settle()
-		:: else
-		fi;
-#endif
 		PUBLISH_USED(last);
 		last++;
 		batch++;

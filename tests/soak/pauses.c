@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Front-ends that send, wait for what comes and pause at random, so that the moments at which a driver or a back-end goes to
- * sleep and those at which it is woken meet in every way.
+ * Front-ends that send, wait for what comes and pause at random, so that the moments at which a driver or a back-end
+ * goes to sleep and those at which it is woken meet in every way.
  *
  * Ports form pairs, each driven by a thread. In a round one port of the pair sends a few frames, maybe waits until
- * they are given back, and the other one receives them: it spins for them, or it asks for a call and sleeps on the eventfd.
- * Then the thread pauses for as long as the back-end spins before it sleeps, give or take.
+ * they are given back, and the other one receives them: it spins for them, or it asks for a call and sleeps on the
+ * eventfd. Then the thread pauses for as long as the back-end spins before it sleeps, give or take.
  *
- * Every frame arrives (rings never run out of buffers), so whoever waits longer than DEADLINE_MS has lost a wake-up: either
- * the back-end sleeps on something available (a kick is missing), or what is waited for is there (a call is missing). The state
- * of both rings is printed then. tests/soak/pausing.py connects the ports and hands over memory and eventfds.
+ * Every frame arrives (rings never run out of buffers), so whoever waits longer than DEADLINE_MS has lost a wake-up:
+ * either the back-end sleeps on something available (a kick is missing), or what is waited for is there (a call is
+ * missing). The state of both rings is printed then. tests/soak/pausing.py connects the ports and hands over memory
+ * and eventfds.
  */
 #include <errno.h>
 #include <poll.h>
@@ -107,8 +108,9 @@ static void print_ring(const struct port *port, struct ring *r)
 	const le16 *used_event = &r->vq.avail->ring[r->vq.size];
 	const le16 *avail_event = (const le16 *)(const void *)&r->vq.used->ring[r->vq.size];
 
-	printf("port %u %s: avail idx %u (kick decided up to %u, flags %u, used_event %u), used idx %u (taken up to %u, "
-	       "flags %u, avail_event %u), unread kicks %llu, calls %llu\n",
+	printf("port %u %s: avail idx %u (kick decided up to %u, flags %u, used_event %u), "
+	       "used idx %u (taken up to %u, flags %u, avail_event %u), "
+	       "unread kicks %llu, calls %llu\n",
 	       port->index, r->what, r->vq.avail->idx, r->vq.avail_kicked, r->vq.avail->flags,
 	       *used_event, r->vq.used->idx, r->vq.last_used, r->vq.used->flags, *avail_event,
 	       (unsigned long long)eventfd_count(r->kick),
@@ -362,7 +364,8 @@ static _Noreturn void usage(void)
 {
 	fputs("Usage: pauses --layout FEATURES\n"
 	      "       pauses SECONDS SEED SPIN_NS FEATURES PORT PORT ...\n"
-	      "FEATURES: split or event. PORT: MEMORY_FD,BYTES,RX_RING,TX_RING,RX_BUFFERS,TX_BUFFERS,RX_KICK,RX_CALL,"
+	      "FEATURES: split or event. PORT: "
+	      "MEMORY_FD,BYTES,RX_RING,TX_RING,RX_BUFFERS,TX_BUFFERS,RX_KICK,RX_CALL,"
 	      "TX_KICK,TX_CALL\n",
 	      stderr);
 	exit(2);
@@ -387,10 +390,9 @@ static void open_port(const char *arg)
 	uint8_t *mem;
 	int fd;
 
-	if (num_ports == PORTS_MAX ||
-	    sscanf(arg, "%d,%zu,%u,%u,%u,%u,%d,%d,%d,%d", &fd, &bytes, &rx, &tx, &rx_buffers,
-		   &tx_buffers, &port->rx.kick, &port->rx.call, &port->tx.kick,
-		   &port->tx.call) != 10)
+	if (num_ports == PORTS_MAX || sscanf(arg, "%d,%zu,%u,%u,%u,%u,%d,%d,%d,%d", &fd, &bytes,
+					     &rx, &tx, &rx_buffers, &tx_buffers, &port->rx.kick,
+					     &port->rx.call, &port->tx.kick, &port->tx.call) != 10)
 		usage();
 	mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (mem == MAP_FAILED) {
@@ -409,7 +411,8 @@ static void print_layout(void)
 {
 	struct vq_drv_layout l = vq_drv_layout(RING_SIZE);
 
-	printf("{\"size\": %d, \"avail\": %u, \"used\": %u, \"bytes\": %u, \"buffer\": %d, \"base\": 0}\n",
+	printf("{\"size\": %d, \"avail\": %u, \"used\": %u, \"bytes\": %u, \"buffer\": %d, "
+	       "\"base\": 0}\n",
 	       RING_SIZE, l.avail_offset, l.used_offset, l.bytes, BUFFER_BYTES);
 }
 
@@ -429,7 +432,8 @@ static void print_counts(void)
 		if (c->longest_ns > sum.longest_ns)
 			sum.longest_ns = c->longest_ns;
 	}
-	printf("{\"rounds\": %llu, \"frames\": %llu, \"kicks\": %llu, \"not_kicked\": %llu, \"calls\": %llu, "
+	printf("{\"rounds\": %llu, \"frames\": %llu, \"kicks\": %llu, \"not_kicked\": %llu, "
+	       "\"calls\": %llu, "
 	       "\"blocked\": %llu, \"longest_us\": %llu}\n",
 	       (unsigned long long)sum.rounds, (unsigned long long)sum.frames,
 	       (unsigned long long)sum.kicks, (unsigned long long)sum.not_kicked,
