@@ -77,6 +77,8 @@ static void net_prefetch(const struct vq_dev *vq, unsigned int n)
 	const struct vring_avail *avail = vq->avail;
 	uint16_t mask = (uint16_t)(vq->size - 1);
 
+	if (vq->packed) /* its descriptors lie one behind the other */
+		return;
 	for (unsigned int i = 0; i < n; i++) {
 		uint16_t at = (uint16_t)(vq->last_avail + i) & mask;
 		uint16_t head = __atomic_load_n(&avail->ring[at], __ATOMIC_RELAXED);

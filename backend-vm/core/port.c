@@ -13,9 +13,9 @@ static const uint64_t offload_features =
 
 static const uint64_t base_features =
 	VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_INDIRECT_DESC) |
-	VIRTIO_FEATURE(F_EVENT_IDX) | VIRTIO_FEATURE(F_ANY_LAYOUT) |
-	BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT) | VIRTIO_NET_FEATURE(F_MRG_RXBUF) |
-	VIRTIO_NET_FEATURE(F_MTU) | VIRTIO_NET_FEATURE(F_MQ);
+	VIRTIO_FEATURE(F_EVENT_IDX) | VIRTIO_FEATURE(F_ANY_LAYOUT) | VIRTIO_FEATURE(F_RING_PACKED) |
+	VIRTIO_FEATURE(F_IN_ORDER) | BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT) |
+	VIRTIO_NET_FEATURE(F_MRG_RXBUF) | VIRTIO_NET_FEATURE(F_MTU) | VIRTIO_NET_FEATURE(F_MQ);
 
 /* Notes why the session must end. */
 enum outcome port_fail(struct port *port, const struct vhost_user_msg *msg, const char *why)
@@ -133,6 +133,8 @@ void vring_start(struct port *port, struct vring *vr)
 		.used = vring_part(port, vr->addr.used_user_addr),
 		.size = vr->num,
 		.base = vr->base,
+		.packed = has(port->features, VIRTIO_F_RING_PACKED_BIT),
+		.in_order = has(port->features, VIRTIO_F_IN_ORDER_BIT),
 		.event_idx = has(port->features, VIRTIO_F_EVENT_IDX_BIT),
 		.indirect = has(port->features, VIRTIO_F_INDIRECT_DESC_BIT),
 	};

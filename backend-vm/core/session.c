@@ -15,6 +15,8 @@
  */
 #include "core/port_priv.h"
 
+#include "abi/virtio_config.h"
+
 #define MTU_MIN 68
 
 /* Sends *reply; keeps it for port_step() when the channel is full. */
@@ -225,7 +227,10 @@ static enum outcome on_simple(struct port *port, const struct vhost_user_msg *ms
 		vr->num = msg->payload.state.num;
 		return ACK_OK;
 	case VHOST_USER_SET_VRING_BASE:
-		vr->base = (uint16_t)msg->payload.state.num;
+		/* Split rings: 16 bits; packed: both positions (vhost-user §Ring states). */
+		vr->base = msg->payload.state.num;
+		if (!has(port->features, VIRTIO_F_RING_PACKED_BIT))
+			vr->base &= UINT16_MAX;
 		return ACK_OK;
 	case VHOST_USER_SET_VRING_ENABLE:
 		if (msg->payload.state.num > 1)

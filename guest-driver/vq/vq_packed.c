@@ -179,12 +179,17 @@ static bool entry_snapshot(struct vq_dev *vq, uint64_t addr, struct vring_packed
 }
 
 /*
- * An indirect table: entries one behind the other, no more of them than the queue has (virtio 1.2 §2.8.7). It
- * is the only descriptor of its chain (§2.8.19). Flags of an entry other than WRITE mean nothing.
+ * An indirect table: entries one behind the other, no more of them than the queue has (virtio 1.2 §2.8.7). It is the
+ * only descriptor of its chain (§2.8.19). Flags of an entry other than WRITE mean nothing.
+ *
+ * DPDK's driver (22.11 and before) leaves WRITE set in the first entry of its transmit tables, which holds the header.
+ * A writable entry may not come before a readable one, so there is one way only to understand such a table, and it is
+ * taken.
  */
 static enum vq_broken walk_indirect(struct walk *w, uint64_t addr, const struct rest *table)
 {
 	uint32_t num = table->len / sizeof(struct vring_packed_desc);
+	struct vring_packed_desc entry;
 
 	if (!w->vq->indirect || w->steps || (table->flags & VRING_DESC_F_NEXT) || num == 0 ||
 	    table->len % sizeof(struct vring_packed_desc))
@@ -193,17 +198,23 @@ static enum vq_broken walk_indirect(struct walk *w, uint64_t addr, const struct 
 		return VQ_BROKEN_BUFFER;
 	if (num > w->vq->size)
 		return VQ_BROKEN_LOOP;
+	if (!entry_snapshot(w->vq, addr, &entry))
+		return VQ_BROKEN_BUFFER;
 	for (uint32_t i = 0; i < num; i++) {
-		struct vring_packed_desc entry;
+		bool writable = entry.flags & VRING_DESC_F_WRITE;
+		struct vring_packed_desc next = { 0 };
 		enum vq_broken why;
 
-		if (!entry_snapshot(w->vq, addr + 16ull * i, &entry))
+		if (i + 1 < num && !entry_snapshot(w->vq, addr + 16ull * (i + 1), &next))
 			return VQ_BROKEN_BUFFER;
 		if (entry.flags & VRING_DESC_F_INDIRECT)
 			return VQ_BROKEN_INDIRECT;
-		why = walk_add(w, entry.addr, entry.len, entry.flags & VRING_DESC_F_WRITE);
+		if (i == 0 && num > 1 && !(next.flags & VRING_DESC_F_WRITE))
+			writable = false;
+		why = walk_add(w, entry.addr, entry.len, writable);
 		if (why)
 			return why;
+		entry = next;
 	}
 	return VQ_OK;
 }

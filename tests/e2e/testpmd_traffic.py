@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
 DPDK's testpmd as front-end of two ports, full speed both ways, in several ring layouts. Every frame that was sent was
-received or is in a counter of the switch.
+received or is in a counter of the switch. What testpmd says about its receive and transmit functions proves that the layout was
+really in use.
 """
 
 import pathlib
@@ -13,11 +14,25 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 # pylint: disable=wrong-import-position
 from lib import backend, scenario
 
+# name: options of net_virtio_user, its receive function, its transmit function
 LAYOUTS = {
-    "split": "packed_vq=0",
-    "split-small": "packed_vq=0,mrg_rxbuf=0",
-    "split-inorder": "in_order=1,mrg_rxbuf=0",
+    "split": ("packed_vq=0,in_order=0", "mergeable buffer", "standard"),
+    "split-small": ("packed_vq=0,in_order=0,mrg_rxbuf=0", "standard", "standard"),
+    "split-vector": ("packed_vq=0,in_order=0,mrg_rxbuf=0,vectorized=1", "vectorized", "standard"),
+    "split-inorder": ("in_order=1,mrg_rxbuf=0", "inorder", "inorder"),
+    "split-inorder-mrg": ("in_order=1", "inorder", "inorder"),
+    "packed": ("packed_vq=1,in_order=0", "packed ring mergeable buffer", "packed ring standard"),
+    "packed-small": ("packed_vq=1,in_order=0,mrg_rxbuf=0", "packed ring standard", "packed ring standard"),
+    "packed-inorder": ("packed_vq=1,in_order=1", "packed ring mergeable buffer", "packed ring standard"),
+    "packed-vector": ("packed_vq=1,in_order=1,mrg_rxbuf=0,vectorized=1", "packed ring vectorized",
+                      "packed ring vectorized"),
 }
+EAL = ("--log-level=pmd.net.virtio.*:info", "--force-max-simd-bitwidth=512")
+
+
+def lacks_vectors(layout):
+    """DPDK's vectorised packed rings want AVX-512."""
+    return layout == "packed-vector" and " avx512f " not in pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii")
 
 
 def dropped_frames(path):
@@ -27,9 +42,14 @@ def dropped_frames(path):
 
 def check(run):
     """Each frame size over the layout."""
+    if lacks_vectors(run.word):
+        raise scenario.Skip("this CPU has no AVX-512")
+    options, rx, tx = LAYOUTS[run.word]
     path = run.path(2)
     for size in (64, 1518):
-        front = run.front_end([0, 1], f"front-end-{size}", options=LAYOUTS[run.word], frame=size)
+        front = run.front_end([0, 1], f"front-end-{size}", options=options, frame=size, extra_eal=EAL)
+        front.proc.wait_line(f"virtio: using {rx} Rx path on port 1", 10)
+        front.proc.wait_line(f"virtio: using {tx} Tx path on port 1", 10)
         before = dropped_frames(path)
         front.start()
         rate = front.window(2)

@@ -106,7 +106,8 @@ static void answers_numbers(void **state)
 	offered = f.reply.payload.u64;
 	assert_true(offered & VIRTIO_NET_FEATURE(F_HOST_TSO4));
 	assert_false(offered & VIRTIO_NET_FEATURE(F_HOST_UFO));
-	assert_false(offered & VIRTIO_FEATURE(F_RING_PACKED));
+	assert_true(offered & VIRTIO_FEATURE(F_RING_PACKED));
+	assert_true(offered & VIRTIO_FEATURE(F_IN_ORDER));
 	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_CARRIED), 0);
 	assert_int_equal(fake_plain(&f, VHOST_USER_GET_QUEUE_NUM), 0);
 	assert_int_equal(f.reply.payload.u64, PORT_PAIRS_MAX);
@@ -310,7 +311,7 @@ static void protocol_errors_end_the_session(void **state)
 	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, 0, true),
 			 -EPROTO); /* before ADDR */
 	assert_reason("SET_VRING_KICK: ");
-	assert_int_equal(fake_u64(&f, VHOST_USER_SET_FEATURES, VIRTIO_FEATURE(F_RING_PACKED)),
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_FEATURES, VIRTIO_FEATURE(F_NOTIFICATION_DATA)),
 			 -EPROTO);
 	assert_reason("SET_FEATURES: ");
 	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES,

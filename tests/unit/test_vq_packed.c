@@ -255,6 +255,30 @@ static void indirect_tables(void **state)
 	rm_free(m);
 }
 
+/* As DPDK's driver makes it: WRITE in the entry of the header that is to be sent. */
+static void indirect_header_writable(void **state)
+{
+	struct ring_memory *m = rm_new_packed(4);
+	struct vring_packed_desc *table = (void *)(m->low + 0x6000);
+
+	table[0] = (struct vring_packed_desc){ RM_FAR, 12, 0, WRITE };
+	table[1] = (struct vring_packed_desc){ RM_FAR + 64, 60, 0, VRING_PACKED_DESC_F_USED };
+	rm_add(m, RM_BUF, 32, INDIRECT, 0);
+	assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
+	assert_int_equal(m->chain->num_out, 2);
+	assert_int_equal(m->chain->num_in, 0);
+	assert_int_equal(m->chain->out_bytes, 72);
+	/* A table that makes sense as it is. */
+	table[1].flags = WRITE;
+	rm_add(m, RM_BUF, 32, INDIRECT, 0);
+	assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
+	assert_int_equal(m->chain->num_in, 2);
+	rm_add(m, RM_BUF, 16, INDIRECT, 0);
+	assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
+	assert_int_equal(m->chain->num_in, 1);
+	rm_free(m);
+}
+
 static void bad_indirect(void **state)
 {
 	const struct {
@@ -273,7 +297,7 @@ static void bad_indirect(void **state)
 		{ RM_BUF, 9 * 16, INDIRECT, { 0 }, false, VQ_BROKEN_LOOP },
 		{ RM_BUF, 0xfffffff0, INDIRECT, { 0 }, false, VQ_BROKEN_LOOP },
 		{ RM_BUF, 16, INDIRECT, { RM_FAR, RM_BYTES + 1, 0, 0 }, false, VQ_BROKEN_BUFFER },
-		{ RM_BUF, 32, INDIRECT, { RM_FAR, 1, 0, WRITE }, false, VQ_BROKEN_ORDER },
+		{ RM_BUF, 48, INDIRECT, { RM_FAR, 1, 0, 0 }, false, VQ_BROKEN_ORDER },
 		{ RM_LOW - 16, 16, INDIRECT, { 0 }, false, VQ_BROKEN_BUFFER },
 		{ RM_FAR + RM_BYTES - 8, 16, INDIRECT, { 0 }, false, VQ_BROKEN_BUFFER },
 		{ UINT64_MAX - 7, 16, INDIRECT, { 0 }, false, VQ_BROKEN_BUFFER },
@@ -284,6 +308,7 @@ static void bad_indirect(void **state)
 		m = rm_new_packed(8);
 		m->vq.indirect = !cases[i].off;
 		memcpy(m->low + 0x6000, &cases[i].first, 16);
+		memcpy(m->low + 0x6010, &(struct vring_packed_desc){ RM_FAR, 1, 0, WRITE }, 16);
 		rm_add(m, cases[i].addr, cases[i].len, cases[i].flags, 0);
 		expect_broken(m, cases[i].why);
 		rm_free(m);
@@ -584,11 +609,12 @@ int main(void)
 		cmocka_unit_test(one_descriptor),  cmocka_unit_test(laps),
 		cmocka_unit_test(unget),	   cmocka_unit_test(ones),
 		cmocka_unit_test(ones_stop),	   cmocka_unit_test(in_order_batch),
-		cmocka_unit_test(indirect_tables), cmocka_unit_test(bad_indirect),
-		cmocka_unit_test(bad_chains),	   cmocka_unit_test(slot_in_use),
-		cmocka_unit_test(bad_geometry),	   cmocka_unit_test(bases),
-		cmocka_unit_test(remap),	   cmocka_unit_test(calls_by_flag),
-		cmocka_unit_test(calls_by_event),  cmocka_unit_test(kicks),
+		cmocka_unit_test(indirect_tables), cmocka_unit_test(indirect_header_writable),
+		cmocka_unit_test(bad_indirect),	   cmocka_unit_test(bad_chains),
+		cmocka_unit_test(slot_in_use),	   cmocka_unit_test(bad_geometry),
+		cmocka_unit_test(bases),	   cmocka_unit_test(remap),
+		cmocka_unit_test(calls_by_flag),   cmocka_unit_test(calls_by_event),
+		cmocka_unit_test(kicks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
