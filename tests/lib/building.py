@@ -12,9 +12,9 @@ PROGRAMS = ("host-proxy/vvu-proxy", "vmm/vvu-vmm", "backend-vm/vvu-backend",
             "backend-vm/appliance.elf")
 
 
-def install_packages():
-    """Install missing Debian packages; prints what it installs."""
-    done = subprocess.run([paths.TESTS / "lib/packages.sh"], stdin=subprocess.DEVNULL, check=False)
+def install_packages(*options):
+    """Install missing Debian packages (--perf: those for benchmarks, too); prints what it installs."""
+    done = subprocess.run([paths.TESTS / "lib/packages.sh", *options], stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise Failure("packages are missing (see above)")
 

@@ -7,6 +7,9 @@
 #   tests/lib/packages.sh --list    print the list
 #   tests/lib/packages.sh --check   exit 1 and name what is missing, change nothing
 #
+# With --perf as first argument, also what tests/perf/run needs. (OVS-DPDK is not among it: the benchmark unpacks its packages
+# itself, so that no service is set up; here are the libraries.)
+#
 # When nothing is missing no network and no root is needed.
 
 set -euo pipefail
@@ -21,6 +24,16 @@ packages=(
 	qemu-system-x86 dpdk dpdk-dev librte-net-vhost23 librte-net-virtio23 libdpdk-dev
 	busybox-static cpio
 )
+
+perf_packages=(
+	gnuplot-nox iproute2 util-linux
+	libbpf1 libcap-ng0 libnuma1 libunbound8 libxdp1 librte-meter23
+)
+
+if [ "${1:-}" = --perf ]; then
+	packages+=("${perf_packages[@]}")
+	shift
+fi
 
 missing_packages() {
 	local installed
@@ -40,7 +53,7 @@ case "${1:-}" in
 	;;
 "" | --check) ;;
 *)
-	echo "usage: packages.sh [--list | --check]" >&2
+	echo "usage: packages.sh [--perf] [--list | --check]" >&2
 	exit 2
 	;;
 esac

@@ -103,7 +103,8 @@ class Guest:
     """A running QEMU guest. Made by start(); stopped with the Session that it was started in."""
 
     def __init__(self, session, name, nic=None, address="", memory="256M", reboot=False,
-                 mtu=None, accel="tcg", cpus=None, smp=1):
+                 mtu=None, accel="tcg", cpus=None, smp=1, wrap=(), extra=()):
+        """`wrap` goes before QEMU's command line, `extra` is added to it."""
         kern = guestimage.kernel()
         initrd = guestimage.traffic_initrd(kern)
         self.name = name
@@ -133,7 +134,7 @@ class Guest:
             argv.append("-no-reboot")
         if nic:
             argv += nic.args()
-        self.proc = session.start(name, argv,
+        self.proc = session.start(name, [*wrap, *argv, *extra],
                                   pass_fds=(theirs.fileno(), qmp_theirs.fileno()), cpus=cpus)
         theirs.close()
         qmp_theirs.close()

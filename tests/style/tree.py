@@ -35,8 +35,8 @@ def is_script(path, interpreter):
 
 
 def corpus(path):
-    """Seeds of fuzzers are data, not text."""
-    return path.startswith("tests/fuzz/corpus/")
+    """Seeds of fuzzers are data, not text; so are measurements and the plots that a program drew of them."""
+    return path.startswith(("tests/fuzz/corpus/", "docs/performance/"))
 
 
 def skip(reason):
