@@ -7,19 +7,24 @@ void echo_burst(struct worker *w)
 	struct net_burst *burst = &w->burst;
 	struct port *port = burst->port;
 
+	/* Only the private copies are changed; the sender's buffers are not ours to write. */
+	for (unsigned int i = 0; i < burst->num; i++) {
+		uint8_t *head = burst->heads[i], dst[6];
+
+		__builtin_memcpy(dst, head, 6);
+		__builtin_memcpy(head, head + 6, 6);
+		__builtin_memcpy(head + 6, dst, 6);
+		burst->frames[i].out = (uint8_t)port->index;
+	}
 	for (unsigned int i = 0; i < burst->num; i++) {
 		struct net_frame *f = &burst->frames[i];
-		uint8_t dst[6];
+		unsigned int num = w->isa->forward(w, i);
 
-		if (f->drop != CTR_COUNT) {
+		if (num)
+			i += num - 1;
+		else if (f->drop != CTR_COUNT)
 			worker_count(w, port, f->drop, 1);
-			continue;
-		}
-		/* Only the private copy is changed; the sender's buffer is not ours to write. */
-		__builtin_memcpy(dst, f->head, 6);
-		__builtin_memcpy(f->head, f->head + 6, 6);
-		__builtin_memcpy(f->head + 6, dst, 6);
-		worker_deliver(w, port, f);
+		else
+			worker_deliver(w, port, f);
 	}
-	net_flush(w);
 }

@@ -3,13 +3,21 @@
  * virtio-net rings as bursts of frames: take up to NET_BURST frames from a transmit ring, deliver each to
  * receive rings of other ports, then give the whole burst back with one store and at most one call per ring.
  *
- *   net_tx_burst()   chains -> frames: header read once and checked, first bytes copied out     net_tx.c
- *   net_deliver()    one frame -> one receive ring: one copy, sender's buffer to receiver's     net_rx.c
- *                    ... in software what the receiver cannot do itself                         net_soft.c
- *   net_tx_done()    the burst goes back to its sender                                          net_tx.c
- *   net_flush()      receivers see what was delivered                                           net_rx.c
+ *   net_tx_look()    takes what there is ahead of use; the cache lines of headers start coming      net_tx.c
+ *   net_tx_burst()   chains -> frames: header read once and checked, first bytes copied out         net_tx.c, net_hot.c
+ *   net_forward()    plain frames -> receive buffers taken ahead                                    net_hot.c
+ *   net_deliver()    any frame -> one receive ring: one copy, sender's buffer to receiver's         net_rx.c
+ *                    ... in software what the receiver cannot do itself                             net_soft.c
+ *   net_tx_done()    the burst goes back to its sender                                              net_tx.c
+ *   net_flush()      receivers see what was delivered                                               net_rx.c
+ *   net_settle()     calls that were not decided on the way                                         net_rx.c
  *
  * All of this is one worker's (worker.h) and touches only rings which that worker owns.
+ *
+ * Most frames are one descriptor in one region, need no offload, and fit into one receive buffer: plain frames. They
+ * are
+ * read and forwarded by net_hot.c, which is compiled once for each kind of processor (net_isa). Everything else takes
+ * the general way, frame by frame. Both ways make the same checks and may follow each other within a burst.
  *
  * The first bytes of each frame (all of a small one) are private copies: addresses that were looked up are the
  * addresses that are delivered, whatever the sender does meanwhile. The rest is copied directly and decides
@@ -21,6 +29,7 @@
 #ifndef VVU_CORE_NET_H
 #define VVU_CORE_NET_H
 
+#include "core/cursor.h"
 #include "core/frame.h"
 #include "core/port.h"
 
@@ -34,26 +43,37 @@
 
 struct worker;
 
+struct worker;
+
+/* What is known of a frame; one cache line. */
 struct net_frame {
-	struct vq_chain *chain; /* NULL: not of a ring, bytes is all of it */
-	const uint8_t
-		*bytes; /* the first head_len bytes, private: head, or elsewhere if not of a ring */
-	uint32_t len;	/* without virtio_net_hdr */
+	const struct vq_seg *
+		segs; /* the chain's device-readable part, virtio_net_hdr included; NULL: bytes is all of it */
+	const uint8_t *bytes; /* the first head_len bytes, private */
+	struct vq_seg one;    /* what segs points to, if it is one */
+	struct vq_ref ref;
+	uint32_t len; /* without virtio_net_hdr */
 	uint32_t head_len;
-	uint16_t hdr_len;	   /* virtio_net_hdr bytes in the chain */
+	uint16_t num_segs;
+	uint8_t hdr_len;	   /* virtio_net_hdr bytes in the chain */
 	uint8_t drop;		   /* enum port_counter; CTR_COUNT: none */
-	bool soft_ready;	   /* struct net_soft has this frame */
-	bool soft_csum_done;	   /* ... with its checksum completed */
 	uint8_t out;		   /* port looked up */
+	uint8_t state;		   /* NET_* */
 	struct virtio_net_hdr hdr; /* checked; all zero when there is nothing to offload */
-	_Alignas(64) uint8_t head[NET_HEAD_SUPER];
 };
+_Static_assert(sizeof(struct net_frame) == 64, "a frame is a cache line");
+
+#define NET_PLAIN     BIT_U32(0) /* one segment, nothing to offload */
+#define NET_SOFT      BIT_U32(1) /* struct net_soft has this frame */
+#define NET_SOFT_CSUM BIT_U32(2) /* ... with its checksum completed */
 
 struct net_burst {
 	struct port *port;
 	struct vring *vr;
 	unsigned int num;
-	struct net_frame frames[NET_BURST];
+	bool ahead; /* the frames are the ring's chains taken ahead, from ahead.used on */
+	_Alignas(64) struct net_frame frames[NET_BURST];
+	_Alignas(64) uint8_t heads[NET_BURST][NET_HEAD_SUPER];
 	_Alignas(64) uint8_t arena[NET_ARENA_BYTES];
 };
 
@@ -69,6 +89,34 @@ struct net_scratch {
 	struct vq_chain more;
 	struct net_soft soft;
 };
+
+/* What is to be delivered: the first bytes from private memory, the rest from the sender's segments. */
+struct net_source {
+	struct virtio_net_hdr hdr;
+	const uint8_t *head;
+	uint32_t head_len;
+	uint32_t len;
+	struct cursor rest;
+};
+
+/* net_hot.c for one kind of processor. */
+struct net_isa {
+	const char *name;
+	/* Makes frames of the chains the burst's ring has ahead. False: the content of frame burst.num breaks it. */
+	bool (*read)(struct worker *w);
+	/* Delivers the burst's frames from number i on while they are plain and this worker's. Returns how many. */
+	unsigned int (*forward)(struct worker *w, unsigned int i);
+	/* Puts the source into receive buffers, as it is. False: dropped and counted. */
+	bool (*put)(struct worker *w, struct vring *to, struct net_source *s);
+};
+
+extern const struct net_isa net_isa_sse2, net_isa_avx2, net_isa_avx512;
+
+/* The best for this processor. */
+const struct net_isa *net_isa_choose(void);
+
+/* Takes chains of a transmit ring ahead, if none are left from the last time, and lets their first bytes come near. */
+void net_tx_look(struct worker *w, struct vring *vr);
 
 /* Takes up to NET_BURST frames of a transmit ring into w->burst. Returns their number; marks a ring that is broken. */
 unsigned int net_tx_burst(struct worker *w, struct vring *vr);
@@ -96,7 +144,13 @@ static inline struct vring *net_rx_ring(const struct port *to, const struct net_
  */
 bool net_deliver(struct worker *w, struct vring *vr, struct net_frame *f);
 
-/* Makes deliveries visible, one call per ring that wants one. */
+/* Makes deliveries visible; calls the drivers that are seen to want it. */
 void net_flush(struct worker *w);
+
+/*
+ * Decides the calls left open: a driver may have asked for one while its ring was published. One barrier for all.
+ * Before sleeping, every few rounds, and before rings change hands.
+ */
+void net_settle(struct worker *w);
 
 #endif

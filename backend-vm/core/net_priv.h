@@ -3,19 +3,12 @@
 #ifndef VVU_CORE_NET_PRIV_H
 #define VVU_CORE_NET_PRIV_H
 
-#include "core/cursor.h"
-#include "core/worker.h"
+#include "core/switch.h"
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define GSO_TYPE(t) ((t) & ~VIRTIO_NET_HDR_GSO_ECN)
-
-/* What is to be delivered: the first bytes from private memory, the rest from the sender's segments. */
-struct net_source {
-	struct virtio_net_hdr hdr;
-	const uint8_t *head;
-	uint32_t head_len;
-	uint32_t len;
-	struct cursor rest;
-};
 
 /* Counts a frame the receiver does not get. */
 static inline bool net_drop(struct worker *w, const struct vring *to, enum port_counter why)
@@ -24,10 +17,34 @@ static inline bool net_drop(struct worker *w, const struct vring *to, enum port_
 	return false;
 }
 
-/* Makes what was put visible and calls the driver if it wants to be. */
+/* The ring has entries that net_flush() is to tell about. */
+static inline void net_rx_touch(struct worker *w, struct vring *vr)
+{
+	if (vr->dirty)
+		return;
+	vr->dirty = true;
+	w->dirty[w->num_dirty++] = vr;
+}
+
+static inline struct cursor net_cursor(const struct net_frame *f)
+{
+	return (struct cursor){ f->segs, f->segs + f->num_segs, 0 };
+}
+
+/*
+ * Reads header and first bytes of a frame whose chain has out_bytes to read; head has NET_HEAD_SUPER bytes. False: no
+ * driver that keeps the specification sends this.
+ */
+bool net_frame_take(const struct port *port, struct net_frame *f, uint8_t *head,
+		    uint32_t out_bytes);
+
+/* Makes what was put visible and calls the driver if it is seen to want it; else that is left to net_settle(). */
 void net_ring_flush(struct worker *w, struct vring *vr);
 
-/* Puts the source into receive buffers, as it is. */
+/* Takes receive buffers ahead: as many as there is room for. False: not one. */
+bool net_rx_refill(struct worker *w, struct vring *vr);
+
+/* net_isa.put for whatever the buffers taken ahead are no good for. */
 bool net_rx_put(struct worker *w, struct vring *to, struct net_source *s);
 
 /* Does in software what the receiver did not negotiate. False: counted as dropped, or (cut) not all delivered. */

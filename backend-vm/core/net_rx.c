@@ -2,14 +2,76 @@
 /* The receiver's side: frames into receive rings. */
 #include "core/net_priv.h"
 
+/* Gives back the buffers taken ahead that were used, and counts what is in them. */
+static void net_rx_give(struct worker *w, struct vring *vr)
+{
+	struct vring_ahead *a = &vr->ahead;
+
+	if (a->used == a->put)
+		return;
+	vq_dev_put_ones(&vr->vq, &a->ones[a->put], &a->written[a->put], a->used - a->put);
+	a->put = a->used;
+	worker_count(w, vr->port, CTR_TX_FRAMES, a->frames);
+	worker_count(w, vr->port, CTR_TX_BYTES, a->bytes);
+	a->frames = 0;
+	a->bytes = 0;
+}
+
+bool net_rx_refill(struct worker *w, struct vring *vr)
+{
+	struct vring_ahead *a = &vr->ahead;
+	uint32_t hdr_len = vr->port->hdr_len;
+	unsigned int rest = a->num - a->used;
+
+	net_rx_give(w, vr);
+	for (unsigned int i = 0; a->used && i < rest; i++)
+		a->ones[i] = a->ones[a->used + i];
+	a->put = 0;
+	a->used = 0;
+	a->num = (uint16_t)rest;
+	if (vq_dev_avail(&vr->vq) <= 0)
+		return rest;
+	a->num = (uint16_t)(rest +
+			    vq_dev_get_ones(&vr->vq, true, &a->ones[rest], VRING_AHEAD - rest));
+	for (unsigned int i = rest; i < a->num; i++) {
+		__builtin_prefetch(a->ones[i].base);
+		__builtin_prefetch(a->ones[i].base + hdr_len, 1);
+	}
+	return a->num;
+}
+
+static void net_call(struct worker *w, struct vring *vr)
+{
+	worker_count(w, vr->port, CTR_CALLS, 1);
+	vr->port->ops->call(vr->port->ctx, vr->index);
+}
+
 void net_ring_flush(struct worker *w, struct vring *vr)
 {
-	vr->dirty = false;
 	vq_dev_publish(&vr->vq);
-	if (vq_dev_call_needed(&vr->vq) && vr->has_call) {
-		worker_count(w, vr->port, CTR_CALLS, 1);
-		vr->port->ops->call(vr->port->ctx, vr->index);
+	if (!vr->has_call)
+		return;
+	if (vq_dev_call_hint(&vr->vq)) {
+		net_call(w, vr);
+	} else if (!vr->unsettled) {
+		vr->unsettled = true;
+		w->unsettled[w->num_unsettled++] = vr;
 	}
+}
+
+void net_settle(struct worker *w)
+{
+	if (!w->num_unsettled)
+		return;
+	vq_dev_fence();
+	for (unsigned int i = 0; i < w->num_unsettled; i++) {
+		struct vring *vr = w->unsettled[i];
+
+		vr->unsettled = false;
+		if (vq_dev_call_settle(&vr->vq) && vr->has_call)
+			net_call(w, vr);
+	}
+	w->num_unsettled = 0;
 }
 
 /* Takes a receive chain; CTR_COUNT when *chain is usable, else the reason to drop. */
@@ -26,8 +88,6 @@ static enum port_counter net_rx_take(struct worker *w, struct vring *vr, struct 
 		ret = -EPROTO;
 	}
 	if (ret < 0) {
-		if (vr->dirty)
-			net_ring_flush(w, vr);
 		worker_ring_broken(w, vr);
 		return CTR_DROP_RING;
 	}
@@ -121,40 +181,20 @@ static bool net_rx_scatter(struct worker *w, struct vring *vr, struct net_source
 	return true;
 }
 
-/* The ring has entries that net_flush() is to tell about. */
-static void net_rx_touch(struct worker *w, struct vring *vr)
-{
-	if (vr->dirty)
-		return;
-	vr->dirty = true;
-	w->dirty[w->num_dirty++] = vr;
-}
-
 bool net_rx_put(struct worker *w, struct vring *vr, struct net_source *s)
 {
-	const struct port *to = vr->port;
-	struct vq_chain *chain = &w->scratch.first;
 	enum port_counter why;
 
-	why = vr->failed ? CTR_DROP_RING : net_rx_take(w, vr, chain);
+	net_rx_give(w, vr);
+	vring_return_ahead(vr);
+	net_rx_touch(w, vr);
+	why = net_rx_take(w, vr, &w->scratch.first);
 	if (why != CTR_COUNT)
 		return net_drop(w, vr, why);
-	net_rx_touch(w, vr);
-	if (chain->num_in == 1 && chain->segs[0].len >= to->hdr_len + s->len) {
-		uint8_t *dst = chain->segs[0].base;
-
-		s->hdr.num_buffers = 1;
-		copy_bytes(dst, &s->hdr, to->hdr_len);
-		copy_bytes(dst + to->hdr_len, s->head, s->head_len);
-		dst += to->hdr_len + s->head_len;
-		if (s->len > s->head_len)
-			cursor_read(&s->rest, dst, s->len - s->head_len);
-		vq_dev_put(&vr->vq, chain->ref, to->hdr_len + s->len);
-	} else if (!net_rx_scatter(w, vr, s)) {
+	if (!net_rx_scatter(w, vr, s))
 		return false;
-	}
-	worker_count(w, to, CTR_TX_FRAMES, 1);
-	worker_count(w, to, CTR_TX_BYTES, s->len);
+	worker_count(w, vr->port, CTR_TX_FRAMES, 1);
+	worker_count(w, vr->port, CTR_TX_BYTES, s->len);
 	return true;
 }
 
@@ -177,24 +217,29 @@ bool net_deliver(struct worker *w, struct vring *vr, struct net_frame *f)
 			return net_deliver_cut(w, vr, f);
 		worker_count(w, to, CTR_TX_SUPER, 1);
 	} else {
-		/* 4: a VLAN tag does not count towards the MTU. */
-		if (to->mtu_frame && f->len > to->mtu_frame + FRAME_VLAN_HDR)
+		if (f->len > to->frame_limit)
 			return net_drop(w, vr, CTR_DROP_MTU);
 		if (f->hdr.flags && !to->rx_csum)
 			return net_deliver_csum(w, vr, f);
 	}
 	if (f->len > f->head_len) {
-		s.rest = cursor_out(f->chain);
+		s.rest = net_cursor(f);
 		cursor_skip(&s.rest, f->hdr_len + f->head_len);
 	}
-	return net_rx_put(w, vr, &s);
+	return w->isa->put(w, vr, &s);
 }
 
 void net_flush(struct worker *w)
 {
 	for (unsigned int i = 0; i < w->num_dirty; i++) {
-		if (w->dirty[i]->dirty)
-			net_ring_flush(w, w->dirty[i]);
+		struct vring *vr = w->dirty[i];
+
+		vr->dirty = false;
+		net_rx_give(w, vr);
+		net_ring_flush(w, vr);
+		/* The next burst's buffers come near while something else is done. */
+		if (vr->ahead.num - vr->ahead.used < NET_BURST && !vr->failed)
+			net_rx_refill(w, vr);
 	}
 	w->num_dirty = 0;
 }

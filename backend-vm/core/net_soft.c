@@ -4,18 +4,17 @@
 
 static void net_flatten(struct net_frame *f, struct net_soft *soft)
 {
-	if (f->soft_ready)
+	if (f->state & NET_SOFT)
 		return;
 	net_frame_copy(f, soft->flat);
-	f->soft_ready = true;
-	f->soft_csum_done = false;
+	f->state |= NET_SOFT;
 }
 
 static bool net_put_flat(struct worker *w, struct vring *to, const uint8_t *frame, uint32_t len)
 {
 	struct net_source s = { .head = frame, .head_len = len, .len = len };
 
-	return net_rx_put(w, to, &s);
+	return w->isa->put(w, to, &s);
 }
 
 /* For a receiver without TSO: true when all of it was delivered. */
@@ -45,10 +44,10 @@ bool net_deliver_csum(struct worker *w, struct vring *to, struct net_frame *f)
 	struct net_soft *soft = &w->scratch.soft;
 
 	net_flatten(f, soft);
-	if (!f->soft_csum_done &&
+	if (!(f->state & NET_SOFT_CSUM) &&
 	    !frame_complete_csum(soft->flat, f->len, f->hdr.csum_start, f->hdr.csum_offset))
 		return net_drop(w, to, CTR_DROP_OFFLOAD);
-	f->soft_csum_done = true;
+	f->state |= NET_SOFT_CSUM;
 	worker_count(w, to->port, CTR_TX_CSUM_DONE, 1);
 	return net_put_flat(w, to, soft->flat, f->len);
 }

@@ -29,36 +29,33 @@ static bool net_hdr_ok(const struct port *port, const struct virtio_net_hdr *h, 
 	       h->csum_offset == TCP_CSUM_OFFSET && (uint32_t)h->csum_start + TCP_HDR_MIN <= len;
 }
 
-/* Reads header and first bytes of a frame just taken. False: the ring is broken by its content. */
-static bool net_frame_take(const struct port *port, struct net_frame *f)
+bool net_frame_take(const struct port *port, struct net_frame *f, uint8_t *head, uint32_t out_bytes)
 {
-	const struct vq_chain *chain = f->chain;
-	struct cursor c = cursor_out(chain);
-	uint32_t head = NET_HEAD;
+	struct cursor c = net_cursor(f);
+	uint32_t want = NET_HEAD;
 
-	f->bytes = f->head;
+	f->bytes = head;
 	f->drop = CTR_COUNT;
-	f->soft_ready = false;
-	f->soft_csum_done = false;
+	f->state = 0;
 	f->hdr_len = port->hdr_len;
 	f->head_len = 0;
 	f->len = 0;
-	if (chain->out_bytes < (uint32_t)port->hdr_len + FRAME_ETH_HDR) {
+	f->hdr = (struct virtio_net_hdr){ 0 };
+	if (out_bytes < (uint32_t)port->hdr_len + FRAME_ETH_HDR) {
 		f->drop = CTR_DROP_SHORT;
 		return true;
 	}
-	f->len = chain->out_bytes - port->hdr_len;
+	f->len = out_bytes - port->hdr_len;
 	if (f->len > FRAME_MAX) {
 		f->drop = CTR_DROP_LONG;
 		return true;
 	}
-	f->hdr = (struct virtio_net_hdr){ 0 };
 	cursor_read(&c, (uint8_t *)&f->hdr, port->hdr_len);
 	f->hdr.flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	if (f->hdr.flags | f->hdr.gso_type) {
 		if (!net_hdr_ok(port, &f->hdr, f->len))
 			return false;
-		head = NET_HEAD_SUPER;
+		want = NET_HEAD_SUPER;
 		if (!f->hdr.gso_type) {
 			f->hdr.hdr_len = 0;
 			f->hdr.gso_size = 0;
@@ -66,95 +63,111 @@ static bool net_frame_take(const struct port *port, struct net_frame *f)
 	} else {
 		f->hdr = (struct virtio_net_hdr){ 0 };
 	}
-	f->head_len = f->len < head ? f->len : head;
-	cursor_read(&c, f->head, f->head_len);
+	f->head_len = f->len < want ? f->len : want;
+	cursor_read(&c, head, f->head_len);
 	return true;
 }
 
-/* The descriptors of what is available come into the cache while the first ones are worked on. */
-static void net_prefetch(const struct vq_dev *vq, unsigned int n)
+void net_tx_look(struct worker *w, struct vring *vr)
 {
-	const struct vring_avail *avail = vq->avail;
-	uint16_t mask = (uint16_t)(vq->size - 1);
+	struct vring_ahead *a = &vr->ahead;
+	uint32_t hdr_len = vr->port->hdr_len;
+	int avail;
 
-	if (vq->packed) /* its descriptors lie one behind the other */
+	if (vr->failed)
 		return;
-	for (unsigned int i = 0; i < n; i++) {
-		uint16_t at = (uint16_t)(vq->last_avail + i) & mask;
-		uint16_t head = __atomic_load_n(&avail->ring[at], __ATOMIC_RELAXED);
-
-		__builtin_prefetch(&vq->desc[head & mask]);
+	if (a->used == a->num) {
+		avail = vq_dev_avail(&vr->vq);
+		if (avail < 0)
+			worker_ring_broken(w, vr);
+		if (avail <= 0)
+			return;
+		a->put = 0;
+		a->used = 0;
+		a->num = (uint16_t)vq_dev_get_ones(&vr->vq, false, a->ones, NET_BURST);
+		for (unsigned int i = 0; i < a->num; i++) {
+			__builtin_prefetch(a->ones[i].base);
+			__builtin_prefetch(a->ones[i].base + hdr_len);
+		}
 	}
+	w->ready[w->num_ready++] = vr;
 }
 
-/* Takes chains into the burst. */
-static void net_tx_take(struct worker *w, struct vring *vr, unsigned int want)
+/* Takes chains into the burst that are more than one descriptor. */
+static void net_tx_take(struct worker *w, struct vring *vr)
 {
-	struct net_burst *burst = &w->burst;
+	struct net_burst *b = &w->burst;
 	uint32_t used = 0;
 
-	net_prefetch(&vr->vq, want);
-	while (burst->num < want && used + sizeof(struct vq_chain) <= NET_ARENA_BYTES) {
-		struct vq_chain *chain = (struct vq_chain *)(void *)(burst->arena + used);
-		int ret = vq_dev_get(&vr->vq, chain);
+	while (b->num < NET_BURST && used + sizeof(struct vq_chain) <= NET_ARENA_BYTES) {
+		struct vq_chain *chain = (struct vq_chain *)(void *)(b->arena + used);
+		struct net_frame *f = &b->frames[b->num];
 
-		if (ret <= 0) {
-			/* What came before the damage is still delivered; the next look finds it broken again. */
-			if (ret < 0 && !burst->num)
-				worker_ring_broken(w, vr);
+		/* What came before damage is still delivered; the next look finds it broken again. */
+		if (vq_dev_get(&vr->vq, chain) <= 0)
 			break;
-		}
 		used += ALIGN_UP(
 			(uint32_t)(offsetof(struct vq_chain, segs) +
 				   (chain->num_out + chain->num_in) * sizeof(struct vq_seg)),
 			16u);
-		if (chain->num_out)
-			__builtin_prefetch(chain->segs[0].base);
-		burst->frames[burst->num++].chain = chain;
+		f->segs = chain->segs;
+		f->num_segs = chain->num_out;
+		f->ref = chain->ref;
+		if (!net_frame_take(vr->port, f, b->heads[b->num], chain->out_bytes)) {
+			vq_dev_unget(&vr->vq, 1);
+			vq_dev_break(&vr->vq, VQ_BROKEN_CONTENT);
+			break;
+		}
+		b->num++;
 	}
 }
 
 unsigned int net_tx_burst(struct worker *w, struct vring *vr)
 {
-	struct net_burst *burst = &w->burst;
-	int avail = vq_dev_avail(&vr->vq);
+	struct net_burst *b = &w->burst;
 
-	burst->port = vr->port;
-	burst->vr = vr;
-	burst->num = 0;
-	if (avail < 0)
-		worker_ring_broken(w, vr);
-	if (avail <= 0)
-		return 0;
-	net_tx_take(w, vr, avail > NET_BURST ? NET_BURST : (unsigned int)avail);
-	for (unsigned int i = 0; i < burst->num; i++) {
-		if (net_frame_take(vr->port, &burst->frames[i]))
-			continue;
+	b->port = vr->port;
+	b->vr = vr;
+	b->num = 0;
+	b->ahead = vr->ahead.used < vr->ahead.num;
+	if (!b->ahead)
+		net_tx_take(w, vr);
+	else if (!w->isa->read(w))
 		/* The bad one and those behind it stay with the driver; those before it are delivered. */
-		net_tx_untake(w, burst->num - i);
 		vq_dev_break(&vr->vq, VQ_BROKEN_CONTENT);
-		break;
-	}
-	return burst->num;
+	if (!b->num && vr->vq.broken)
+		worker_ring_broken(w, vr);
+	return b->num;
 }
 
 void net_tx_untake(struct worker *w, unsigned int n)
 {
-	vq_dev_unget(&w->burst.vr->vq, n);
-	w->burst.num -= n;
+	struct net_burst *b = &w->burst;
+
+	/* What was taken ahead stays so. */
+	if (!b->ahead)
+		vq_dev_unget(&b->vr->vq, n);
+	b->num -= n;
 }
 
 void net_tx_done(struct worker *w)
 {
-	const struct net_burst *burst = &w->burst;
-	struct vring *vr = burst->vr;
+	const struct net_burst *b = &w->burst;
+	struct vring *vr = b->vr;
+	struct vring_ahead *a = &vr->ahead;
 	uint64_t bytes = 0;
 
-	for (unsigned int i = 0; i < burst->num; i++) {
-		bytes += burst->frames[i].len;
-		vq_dev_put(&vr->vq, burst->frames[i].chain->ref, 0);
+	for (unsigned int i = 0; i < b->num; i++)
+		bytes += b->frames[i].len;
+	if (b->ahead) {
+		vq_dev_put_ones(&vr->vq, &a->ones[a->used], NULL, b->num);
+		a->used = (uint16_t)(a->used + b->num);
+		a->put = a->used;
+	} else {
+		for (unsigned int i = 0; i < b->num; i++)
+			vq_dev_put(&vr->vq, b->frames[i].ref, 0);
 	}
-	worker_count(w, vr->port, CTR_RX_FRAMES, burst->num);
+	worker_count(w, vr->port, CTR_RX_FRAMES, b->num);
 	worker_count(w, vr->port, CTR_RX_BYTES, bytes);
 	net_ring_flush(w, vr);
 	if (vr->vq.broken)
@@ -164,8 +177,8 @@ void net_tx_done(struct worker *w)
 void net_frame_copy(const struct net_frame *f, uint8_t *to)
 {
 	copy_bytes(to, f->bytes, f->head_len);
-	if (f->chain && f->len > f->head_len) {
-		struct cursor c = cursor_out(f->chain);
+	if (f->segs && f->len > f->head_len) {
+		struct cursor c = net_cursor(f);
 
 		cursor_skip(&c, f->hdr_len + f->head_len);
 		cursor_read(&c, to + f->head_len, f->len - f->head_len);

@@ -64,7 +64,8 @@ static void port_update_features(struct port *port)
 	port->rx_tso4 = port->rx_csum && has(f, VIRTIO_NET_F_GUEST_TSO4_BIT);
 	port->rx_tso6 = port->rx_csum && has(f, VIRTIO_NET_F_GUEST_TSO6_BIT);
 	port->rx_ecn = has(f, VIRTIO_NET_F_GUEST_ECN_BIT);
-	port->mtu_frame = port->mtu ? port->mtu + 14u : 0;
+	/* A VLAN tag does not count towards the MTU. */
+	port->frame_limit = port->mtu ? port->mtu + 14u + 4u : UINT32_MAX;
 }
 
 /* Recomputes what the data path sees. */
@@ -95,12 +96,22 @@ void port_update(struct port *port)
 
 /* ---- rings ---- */
 
+void vring_return_ahead(struct vring *vr)
+{
+	if (vr->ahead.num > vr->ahead.used)
+		vq_dev_unget(&vr->vq, vr->ahead.num - vr->ahead.used);
+	vr->ahead.put = 0;
+	vr->ahead.used = 0;
+	vr->ahead.num = 0;
+}
+
 void port_ring_broken(struct port *port, struct vring *vr)
 {
 	struct text t;
 
 	if (vr->state == VRING_BROKEN)
 		return;
+	vring_return_ahead(vr);
 	vr->base = vq_dev_base(&vr->vq);
 	vq_dev_stop(&vr->vq);
 	text_init(&t);
@@ -154,6 +165,7 @@ void vring_start(struct port *port, struct vring *vr)
 void vring_stop(struct vring *vr)
 {
 	if (vr->state == VRING_STARTED) {
+		vring_return_ahead(vr);
 		vq_dev_stop(&vr->vq);
 		vr->base = vq_dev_base(&vr->vq);
 	}
@@ -166,6 +178,7 @@ void vring_move(struct port *port, struct vring *vr)
 {
 	if (vr->state != VRING_STARTED)
 		return;
+	vring_return_ahead(vr);
 	vr->map = port->map;
 	vr->vq.conf.desc = vring_part(port, vr->addr.desc_user_addr);
 	vr->vq.conf.avail = vring_part(port, vr->addr.avail_user_addr);

@@ -42,6 +42,22 @@ struct vring_cache {
 };
 
 /*
+ * Chains of one descriptor, taken ahead of use: of a transmit ring those of the next burst, of a receive ring the
+ * buffers
+ * for the next frames. Positions count within ones[]: [put, used) are used and not given back, [used, num) not used.
+ */
+#define VRING_AHEAD 64
+struct vring_ahead {
+	uint16_t put;
+	uint16_t used;
+	uint16_t num;
+	uint32_t frames; /* in [put, used), and their bytes */
+	uint64_t bytes;
+	uint32_t written[VRING_AHEAD];
+	struct vq_one ones[VRING_AHEAD];
+};
+
+/*
  * vq, map, cache, failed and dirty are written by the worker that owns the ring, the rest by the control plane.
  */
 struct vring {
@@ -49,6 +65,7 @@ struct vring {
 	struct port *port;
 	struct memmap map; /* the port's; of its own because it remembers the last hit */
 	struct vring_cache cache;
+	struct vring_ahead ahead;
 	struct vhost_user_vring_addr addr; /* user addresses, as the front-end gave them */
 	uint32_t num;
 	uint32_t base; /* as in SET_VRING_BASE */
@@ -58,10 +75,11 @@ struct vring {
 	bool has_kick;
 	bool has_call;
 	bool has_err;
-	bool enabled;  /* data path: started, and enabled or auto-enabled */
-	bool dirty;    /* data path: has put entries that are not published */
-	bool failed;   /* data path: found broken, left alone until the control plane stops it */
-	uint8_t owner; /* data path: the worker, the same for both rings of a pair */
+	bool enabled;	/* data path: started, and enabled or auto-enabled */
+	bool dirty;	/* data path: has put entries that are not published */
+	bool unsettled; /* data path: a call is not decided yet */
+	bool failed;	/* data path: found broken, left alone until the control plane stops it */
+	uint8_t owner;	/* data path: the worker, the same for both rings of a pair */
 	enum vring_state state;
 };
 
@@ -119,7 +137,8 @@ struct port {
 	bool rx_tso4;
 	bool rx_tso6;
 	bool rx_ecn;
-	uint32_t mtu_frame;  /* longest frame without tags that is not a super-frame; 0: no limit */
+	uint32_t
+		frame_limit; /* longest frame that is not a super-frame: the MTU, Ethernet and a VLAN tag */
 	unsigned int num_tx; /* started transmit rings, enabled or not */
 	unsigned int num_rx; /* started and enabled receive rings */
 	struct vring *tx[PORT_PAIRS_MAX];
@@ -167,5 +186,8 @@ int port_step(struct port *port);
 
 /* The ring is broken (vring->vq.broken): stops it, tells the front-end, counts. */
 void port_ring_broken(struct port *port, struct vring *vr);
+
+/* Un-takes what the ring has ahead of use; what was used must have been put. */
+void vring_return_ahead(struct vring *vr);
 
 #endif

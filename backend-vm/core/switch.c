@@ -97,6 +97,7 @@ void switch_burst(struct worker *w)
 	}
 	for (unsigned int i = 0; i < burst->num; i++) {
 		struct net_frame *f = &burst->frames[i];
+		unsigned int num;
 
 		/*
 		 * A flooded frame uses up as much of the sender's turn as it makes copies; the rest waits for
@@ -106,19 +107,21 @@ void switch_burst(struct worker *w)
 			net_tx_untake(w, burst->num - i);
 			break;
 		}
-		if (f->drop != CTR_COUNT) {
+		num = w->isa->forward(w, i);
+		if (num) {
+			copies += num;
+			i += num - 1;
+		} else if (f->drop != CTR_COUNT) {
 			worker_count(w, port, f->drop, 1);
 		} else if (f->out != OUT_FLOOD) {
 			worker_deliver(w, w->sw->ports[f->out], f);
 			copies++;
 		} else {
-			unsigned int num = switch_flood(w, port, f);
-
+			num = switch_flood(w, port, f);
 			worker_count(w, port, num ? CTR_RX_FLOODED : CTR_DROP_NO_PORT, 1);
 			copies += num;
 		}
 	}
-	net_flush(w);
 }
 
 /* SEND_RARP: tells the other ports' networks where the (migrated) guest is now. */
@@ -130,11 +133,11 @@ static void switch_rarp(struct worker *w, struct port *port)
 	port->rarp = false;
 	if (w->sw->app != BE_APP_SWITCH)
 		return;
-	*f = (struct net_frame){ .bytes = f->head,
+	*f = (struct net_frame){ .bytes = w->rarp_bytes,
 				 .len = FRAME_RARP_LEN,
 				 .head_len = FRAME_RARP_LEN,
 				 .drop = CTR_COUNT };
-	frame_make_rarp(f->head, port->rarp_mac);
+	frame_make_rarp(w->rarp_bytes, port->rarp_mac);
 	switch_decide(w, port, &cache, f);
 	if (f->drop == CTR_COUNT)
 		switch_flood(w, port, f);

@@ -3,11 +3,18 @@
 
 #include "core/switch.h"
 
+/* Frames taken before receivers see those delivered so far, though the round is not over. */
+#define FLUSH_FRAMES 256
+
+/* Rounds between two barriers for the calls that were not seen to be wanted. */
+#define SETTLE_ROUNDS 8
+
 void worker_init(struct worker *w, struct be_switch *sw, unsigned int index)
 {
 	__builtin_memset(w, 0, offsetof(struct worker, fdb));
 	w->sw = sw;
 	w->index = index;
+	w->isa = net_isa_choose();
 }
 
 void worker_set_time(struct worker *w, uint64_t now_ns)
@@ -39,7 +46,7 @@ static void discard_burst(struct worker *w)
 
 static unsigned int worker_ring(struct worker *w, struct vring *vr)
 {
-	if (vr->failed || !net_tx_burst(w, vr))
+	if (!net_tx_burst(w, vr))
 		return 0;
 	if (!vr->enabled)
 		discard_burst(w);
@@ -65,14 +72,27 @@ static void worker_clock(struct worker *w)
 
 unsigned int worker_round(struct worker *w)
 {
-	unsigned int total = 0;
+	unsigned int total = 0, flushed = 0;
 
 	worker_clock(w);
 	worker_add(&w->polls, 1);
 	if (w->index == 0)
 		switch_rarps(w);
+	w->num_ready = 0;
 	for (unsigned int i = 0; i < w->num_rings; i++)
-		total += worker_ring(w, w->rings[i]);
+		net_tx_look(w, w->rings[i]);
+	for (unsigned int i = 0; i < w->num_ready; i++) {
+		total += worker_ring(w, w->ready[i]);
+		if (total - flushed >= FLUSH_FRAMES) {
+			net_flush(w);
+			flushed = total;
+		}
+	}
+	net_flush(w);
+	if (!total || ++w->settle_rounds >= SETTLE_ROUNDS) {
+		net_settle(w);
+		w->settle_rounds = 0;
+	}
 	if (total) {
 		worker_add(&w->frames, total);
 		w->round_busy = true;

@@ -29,6 +29,12 @@ struct worker {
 
 	unsigned int num_rings; /* transmit rings to poll */
 	struct vring *rings[WORKER_RINGS_MAX];
+	const struct net_isa *isa;
+	unsigned int num_ready; /* those of this round that have something */
+	struct vring *ready[WORKER_RINGS_MAX];
+	unsigned int num_unsettled; /* rings whose calls net_settle() decides */
+	unsigned int settle_rounds; /* since the last time */
+	struct vring *unsettled[2 * WORKER_RINGS_MAX];
 	unsigned int num_dirty; /* receive rings that may have entries nobody was told of */
 	struct vring *dirty[WORKER_RINGS_MAX];
 
@@ -46,6 +52,7 @@ struct worker {
 	/* Up to here worker_init() sets all to zero. */
 	struct fdb fdb;
 	struct net_frame rarp;
+	uint8_t rarp_bytes[FRAME_RARP_LEN];
 	struct net_burst burst;
 	struct net_scratch scratch;
 };

@@ -139,7 +139,7 @@ static void offload_off_offers_none(void **state)
 				  VIRTIO_NET_FEATURE(F_GUEST_TSO6)),
 			 0);
 	assert_true(g.reply.payload.u64 & VIRTIO_NET_FEATURE(F_MRG_RXBUF));
-	assert_int_equal(g.port.mtu_frame, 9014);
+	assert_int_equal(g.port.frame_limit, 9018);
 	assert_int_equal(g.port.mac[5], 7);
 	fake_free(&g);
 }
@@ -174,11 +174,11 @@ static void mtu_and_rarp(void **state)
 	msg.payload.u64 = 1500;
 	assert_int_equal(fake_send(&f, &msg, 0), 0);
 	assert_int_equal(f.reply.payload.u64, 0);
-	assert_int_equal(f.port.mtu_frame, 1514);
+	assert_int_equal(f.port.frame_limit, 1518);
 	msg.payload.u64 = 10;
 	assert_int_equal(fake_send(&f, &msg, 0), 0);
 	assert_int_equal(f.reply.payload.u64, 1);
-	assert_int_equal(f.port.mtu_frame, 1514);
+	assert_int_equal(f.port.frame_limit, 1518);
 	assert_int_equal(fake_u64(&f, VHOST_USER_SEND_RARP, 0x050403020102), 0);
 	assert_true(f.port.rarp);
 	assert_int_equal(f.port.rarp_mac[0], 2);
@@ -186,7 +186,7 @@ static void mtu_and_rarp(void **state)
 	/* The next front-end starts afresh. */
 	port_disconnect(&f.port);
 	port_connect(&f.port);
-	assert_int_equal(f.port.mtu_frame, 0);
+	assert_int_equal(f.port.frame_limit, UINT32_MAX);
 	assert_false(f.port.rarp);
 }
 
