@@ -77,7 +77,7 @@ static void status_write(struct vvu_dev *d, uint32_t value)
 	if (up) {
 		/* The driver says that it is done with the last session: its memory, and its
 		 * answers. */
-		vvu_shm_clear(&d->shm);
+		vvu_shm_clear_soon(&d->shm);
 		vvu_session_drop_tx(d);
 		d->status |= VVU_STATUS_BACKEND_UP;
 	} else {

@@ -188,6 +188,9 @@ uint64_t vvu_shm_classic_end(const struct vvu_shm *shm);
 /* Takes regions away: those that leave with token; all of them. */
 void vvu_shm_remove_leaving(struct vvu_shm *shm, uint32_t token);
 void vvu_shm_clear(struct vvu_shm *shm);
+/* The same for what is revoked, by the main loop: for a large region it takes KVM tens of milliseconds, which a vCPU
+ * that serves other ports has not got. */
+void vvu_shm_clear_soon(struct vvu_shm *shm);
 /* Zero pages in place of every region, their fds closed. The slots stay until vvu_shm_clear() or 1
  * s. */
 void vvu_shm_revoke(struct vvu_shm *shm);

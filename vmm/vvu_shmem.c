@@ -294,6 +294,14 @@ void vvu_shm_clear(struct vvu_shm *shm)
 		event_del_noblock(shm->timer);
 }
 
+void vvu_shm_clear_soon(struct vvu_shm *shm)
+{
+	const struct timeval at_once = { 0 };
+
+	if (shm->num && shm->revoked)
+		evtimer_add(shm->timer, &at_once);
+}
+
 static void region_revoke(struct vvu_shm *shm, struct vvu_region *reg)
 {
 	void *p = mmap(shm->base + reg->map, reg->map_bytes, PROT_READ | PROT_WRITE,

@@ -355,8 +355,10 @@ static void test_end_explicit(void **state)
 
 	end_shows_zeros(w, r, 2, 0x3000);
 	assert_int_equal(fake_num_slots(&w->f), 1 + 2);
-	/* The driver is done with it. */
+	/* The driver is done with it; its CPU does not wait for the slots to go. */
 	gd_vvu_set_up(&w->drv, true);
+	assert_int_equal(fake_num_slots(&w->f), 1 + 2);
+	fake_step(&w->f);
 	assert_int_equal(fake_num_slots(&w->f), 1);
 	close_regions(r, 2);
 }
