@@ -26,7 +26,7 @@ static struct touch_window *next(struct touch *t)
 	return NULL;
 }
 
-void touch_add(struct touch *t, const void *window, uint64_t size)
+void touch_add(struct touch *t, void *window, uint64_t size)
 {
 	/* A full list is no loss but of time, later. */
 	if (t->num < ARRAY_LEN(t->windows))
@@ -58,21 +58,18 @@ bool touch_due(const struct touch *t)
 	return false;
 }
 
-uint64_t touch_step(struct touch *t)
+uint64_t touch_step(struct touch *t, const struct gd_platform *p)
 {
 	struct touch_window *w = next(t);
-	uint64_t end, size;
+	uint64_t size;
+	int ret;
 
 	if (!w)
 		return 0;
-	end = rt_now_ns() + SLICE_NS;
-	size = w->size;
-	do {
-		for (unsigned int i = 0; i < CHUNK && w->done < size; i++, w->done += PAGE)
-			(void)*(const volatile uint8_t *)(w->at + w->done);
-	} while (w->done < size && rt_now_ns() < end);
-	if (w->done < size)
+	ret = p->window_touch(p->ctx, w->at);
+	if (ret == 0)
 		return 0;
+	size = ret > 0 ? w->size : 0;
 	touch_del(t, w->at);
 	return size;
 }

@@ -250,7 +250,7 @@ bool vport_control(struct vport *vp)
 		if (ret < 0)
 			vp->dead = true;
 		if (ret == 0)
-			vp->port.counters[CTR_TOUCHED_KIB] += touch_step(&vp->touch) / 1024;
+			vp->port.counters[CTR_TOUCHED_KIB] += touch_step(&vp->touch, vp->p) / 1024;
 		if (ret <= 0)
 			return true;
 		vport_begin(vp);

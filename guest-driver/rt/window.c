@@ -13,7 +13,7 @@
 #define WINDOWS_MAX  1200 /* 32 ports with 32 regions, and devices */
 #define STEP_PAGES   64	  /* entered by one window_step(): some 100 us where ring 0 is emulated */
 #define TOUCH_PAGE   4096 /* the smallest page that may be behind a window */
-#define TOUCH_US     100  /* about what one window_touch() takes */
+#define TOUCH_US     30	  /* about what one window_touch() takes */
 #define TOUCH_CHUNK  16	  /* pages between two looks at the clock */
 #define MMIO32_BASE  HEAP_END_MAX
 #define MMIO32_PAGES 512

@@ -47,7 +47,7 @@ struct gd_platform {
 	 * do, -errno; end withdraws the window, after which its addresses fault (on other CPUs: once they forgot
 	 * them, rt_tlb_flush()). Pointers are congruent to addresses modulo 2 MiB, the page size of the translation.
 	 *
-	 * touch reads a byte of each 4 KiB of a window that is entered, about 100 us' worth of them with each call, so
+	 * touch reads a byte of each 4 KiB of a window that is entered, about 30 us' worth of them with each call, so
 	 * that whoever uses it later finds it mapped all the way down (--prefault): 1 when all was read, 0 when there
 	 * is more to do, -errno.
 	 */
