@@ -262,8 +262,12 @@ int ports_announce(struct load *l)
 	for (unsigned int p = 0; p < l->ports; p++) {
 		struct rte_mbuf *m = rte_pktmbuf_alloc(l->rx_pool);
 
-		if (!m)
+		if (!m) {
+			fprintf(stderr,
+				"vvu-load: no buffer for an announcement: %u of %u are free\n",
+				rte_mempool_avail_count(l->rx_pool), l->rx_pool->size);
 			return -ENOMEM;
+		}
 		arp_fill(m, &l->port[p]);
 		while (!rte_eth_tx_burst(l->port[p].id, 0, &m, 1)) {
 			if (rte_rdtsc() - now > quiet) {
