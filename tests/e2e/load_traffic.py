@@ -23,6 +23,8 @@ CASES = {
                             ("split-inorder", {"size": "64"})]),
     "uniform": (8, 1, False, [("split", {"size": "64", "pattern": "uniform", "flows": 4}),
                               ("split", {"size": MIXED, "pattern": "uniform", "flows": 4})]),
+    "packed": (2, 1, False, [("packed", {"size": "64"}), ("packed", {"size": MIXED}), ("packed-vec", {"size": "64"}),
+                             ("packed-vec", {"size": "1518"})]),
     "queues": (2, 4, False, [("split", {"size": "64", "flows": 64}), ("split", {"size": MIXED, "flows": 64})]),
     "super": (2, 1, True, [("split", {"size": "65535", "window": 8, "burst": 4}),
                            ("split", {"size": "64,1518,20000,65535", "window": 8, "burst": 4})]),
