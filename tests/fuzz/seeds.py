@@ -51,6 +51,11 @@ def vu_stream():
     ]))
 
 
+def packed(step, addr, length, flags):
+    """The next descriptor of a packed ring; `step` is the operation's number in the target."""
+    return struct.pack("<BHBH", step, addr, flags, length)
+
+
 def vq_dev():
     def descriptor(slot, addr, length, flags, nxt, cross=False):
         return struct.pack("<BHBBH", 1, addr, slot, flags | nxt << 3 | (0x80 if cross else 0), length)
@@ -58,16 +63,45 @@ def vq_dev():
     available, get, copy, put, publish = (lambda head: bytes([4, head]), b"\x06", b"\x08\0\0\x40\0",
                                           b"\x09\0\x40\0\0\0", b"\x0a")
     single = descriptor(0, 0x3000, 64, 2, 0) + available(0) + get + copy + put + publish
-    write("vq_dev", "single", b"\x03" + single * 3)
-    write("vq_dev", "events", b"\x23" + (b"\x0b\0" + single) * 3 + b"\x0b\x01" + single)
-    write("vq_dev", "chain", b"\x04" + descriptor(0, 0x3000, 12, 1, 1) + descriptor(1, 0x3800, 1500, 2, 0) +
-          available(0) + get + copy + put + publish)
-    write("vq_dev", "crossing", b"\x04" + descriptor(2, 0x1f00, 0x400, 2, 0) + available(2) + get + copy + put + publish)
-    write("vq_dev", "indirect", b"\x04" + descriptor(0, 0x1ef8, 48, 4, 0) + descriptor(0, 0x3000, 12, 1, 1, True) +
+    for name, layout in (("", b"\0"), ("inorder_", b"\2")):
+        write("vq_dev", name + "single", b"\x03" + layout + single * 3)
+        write("vq_dev", name + "events", b"\x23" + layout + (b"\x0b\0" + single) * 3 + b"\x0b\x01" + single)
+        write("vq_dev", name + "chain", b"\x04" + layout + descriptor(0, 0x3000, 12, 1, 1) +
+              descriptor(1, 0x3800, 1500, 2, 0) + available(0) + get + copy + put + publish)
+    write("vq_dev", "crossing", b"\x04\0" + descriptor(2, 0x1f00, 0x400, 2, 0) + available(2) + get + copy + put + publish)
+    write("vq_dev", "indirect", b"\x04\0" + descriptor(0, 0x1ef8, 48, 4, 0) + descriptor(0, 0x3000, 12, 1, 1, True) +
           descriptor(1, 0x3100, 100, 3, 2, True) + descriptor(2, 0x8100, 100, 2, 0, True) +
           available(0) + get + copy + put + publish)
-    write("vq_dev", "unget_remap", b"\x04" + single + available(0) + get + b"\x0c\x01" + get + b"\x0e\x02\x0e\x02" +
-          b"\x0d" + put + publish + b"\x0f\x01\x04" + single)
+    write("vq_dev", "unget_remap", b"\x04\0" + single + available(0) + get + b"\x0c\x01" + get + b"\x0e\x02\x0e\x02" +
+          b"\x0d" + put + publish + b"\x0f\x01\x04\0" + single)
+    ones = b"\x10\x04\x10\x84\x11\x04\x0a"
+    singles = b"".join(descriptor(i, 0x3000 + 64 * i, 64, 0, 0) + available(i) for i in range(4))
+    write("vq_dev", "ones", b"\x03\0" + (singles + b"\x0d" + ones) * 3)
+    for name, layout in (("packed_", b"\1"), ("packed_inorder_", b"\3"), ("packed_odd_", b"\5")):
+        write("vq_dev", name + "single", b"\x03" + layout + (packed(18, 0x3000, 64, 2) + get + copy + put + publish) * 12)
+        write("vq_dev", name + "events", b"\x23" + layout + (b"\x0b\0" + packed(18, 0x3000, 64, 2) + get + put + publish) * 12)
+        write("vq_dev", name + "chain", b"\x02" + layout + (packed(18, 0x3000, 12, 1) + packed(18, 0x3800, 1500, 2) +
+                                                          get + b"\x0c\1" + get + put + publish) * 5)
+        write("vq_dev", name + "ones", b"\x03" + layout + (packed(18, 0x3000, 64, 0) * 4 + ones) * 4)
+        write("vq_dev", name + "indirect", b"\x03" + layout + descriptor(0, 0x3000, 12, 0, 0, True) +
+              descriptor(1, 0x3100, 100, 2, 0, True) + packed(18, 0x1ef8, 32, 4) + get + copy + put + publish)
+
+
+def vq_burst():
+    def descriptor(slot, addr, length, flags):
+        return struct.pack("<BHBBH", 1, addr, slot, flags, length)
+
+    take = b"\x08\x88\x08\x08\x0b"
+    back = b"\x0c\x04\x0e\x0c\x90\x0e"
+    for name, layout in (("split", 0), ("inorder", 2), ("packed", 1), ("packed_inorder", 3), ("packed_odd", 5)):
+        for writable in (0, 2):
+            one = packed(5, 0x3000, 64, writable) if layout & 1 else \
+                descriptor(0, 0x3000, 64, writable) + bytes([3, 0])
+            far = packed(5, 0x8100, 64, writable) if layout & 1 else \
+                descriptor(1, 0x8100, 64, writable) + bytes([3, 1])
+            write("vq_burst", f"{name}_{writable}", bytes([3, layout]) + (one + far + one + take + back) * 4)
+            write("vq_burst", f"{name}_events_{writable}",
+                  bytes([0x23, layout]) + (b"\x0f\x02" + one * 3 + far + take + b"\x0d\x01" + take + back + b"\x0f\x03") * 4)
 
 
 def vvu_guest():
@@ -130,5 +164,6 @@ if __name__ == "__main__":
     proxy()
     vu_stream()
     vq_dev()
+    vq_burst()
     vvu_guest()
     pci_msix()
