@@ -19,8 +19,8 @@ from lib import backend, load, scenario
 MIXED = "64,65,127,300,1000,1514,4000,9000"
 CASES = {
     # word: (ports, queue pairs, GSO, [(layout, options of the run)])
-    "pairs": (2, 1, False, [("split", {"size": "64"}), ("split", {"size": MIXED}), ("split-small", {"size": "1518"}),
-                            ("split-inorder", {"size": "64"})]),
+    "pairs": (2, 1, False, [("split", {"size": "64"}), ("split", {"size": MIXED}), ("split-vec", {"size": "1518"}),
+                            ("split-inorder-mrg", {"size": MIXED}), ("split-inorder", {"size": "64"})]),
     "uniform": (8, 1, False, [("split", {"size": "64", "pattern": "uniform", "flows": 4}),
                               ("split", {"size": MIXED, "pattern": "uniform", "flows": 4})]),
     "packed": (2, 1, False, [("packed", {"size": "64"}), ("packed", {"size": MIXED}), ("packed-vec", {"size": "64"}),
