@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """
-Checks the models of the sleep and wake-up protocols with spin, exhaustively: as we have built them nothing is lost, and each
+Checks the models of sleeping, waking and pausing with spin, exhaustively: as we have built them nothing is lost, and each
 mistake (a barrier left out, no second look, ...) is found, which shows that the models can tell.
 """
 
@@ -36,6 +36,10 @@ MISTAKES = {
     "MISTAKE_UNCALLED_WRAPS": (("DEFERRED",), ("SPLIT_EVENT",)),
     "MISTAKE_EVENT_ONE_LATE": ((), ("SPLIT_EVENT",)),
 }
+# Of two workers with mailboxes.
+WORKERS = (("MAILS=2", "PAUSES=1"), ("MAILS=1", "PAUSES=2"))
+WORKERS_MISTAKES = ("ASLEEP_WITHOUT_NUMBER", "EVENTS_TAKEN_LATE", "NO_SECOND_LOOK", "PAUSE_NO_FENCE", "RESUME_WITHOUT_WAKE",
+                    "RISER_NO_FENCE", "SLEEPER_NO_FENCE", "WAKER_NO_FENCE")
 
 
 def cases():
@@ -46,6 +50,10 @@ def cases():
     for mistake, (variant, rings) in MISTAKES.items():
         for ring in rings:
             yield "ring.pml", (ring, *variant, mistake), True
+    for size in WORKERS:
+        yield "workers.pml", size, False
+    for mistake in WORKERS_MISTAKES:
+        yield "workers.pml", (*WORKERS[0], f"MISTAKE_{mistake}"), True
 
 
 class Verdict:
@@ -56,7 +64,7 @@ class Verdict:
         self.output = output
         self.errors = int(found.group(1)) if found else -1
         self.states = int(float((re.search(r"(\S+) states, stored", output) or ["", "0"])[1]))
-        self.lost = "invalid end state (at depth" in output
+        self.lost = bool(re.search(r"pan:1: (invalid end state|assertion violated)", output))
         self.whole = found and not re.search(r"search depth too small|out of memory|truncated", output)
 
 
@@ -91,7 +99,7 @@ def complain(model, macros, mistaken, verdict):
         return f"{model} {' '.join(macros)}: the mistake was not found"
     if not mistaken and verdict.errors:
         tail = "\n".join(getattr(verdict, "trail", verdict.output).splitlines()[-80:])
-        return f"{model} {' '.join(macros)}: a wake-up is lost; the end of the trail:\n{tail}"
+        return f"{model} {' '.join(macros)}: a wake-up is lost, or worse; the end of the trail:\n{tail}"
     return None
 
 
@@ -111,7 +119,7 @@ def main():
             problem = complain(model, macros, mistaken, verdict)
             checked += 1
             wrong += problem is not None
-            print(f"{model:10} {' '.join(macros):58} {verdict.states:9} states  "
+            print(f"{model:11} {' '.join(macros):58} {verdict.states:9} states  "
                   f"{'counterexample' if verdict.lost else 'nothing lost'}", flush=True)
             if problem:
                 print(problem)
