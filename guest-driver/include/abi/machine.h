@@ -19,6 +19,11 @@
 #define MACHINE_CPUID_TSC_KHZ_LEAF   0x40000010u
 
 /*
+ * CPUs have local APIC IDs 0 (the boot CPU) to n - 1; n is in bits 23-16 of EBX of CPUID leaf 1. There are no ACPI or
+ * MP tables. Those above 0 wait for INIT and a start-up IPI, which may follow each other at once.
+ */
+
+/*
  * Exit port. An 8-bit write ends the VM: status 0 is a clean power-off (vvu-vmm exits 0), anything else a failure
  * (vvu-vmm says so and exits 1). A 32-bit write of MACHINE_EXIT_REBOOT restarts the guest.
  */

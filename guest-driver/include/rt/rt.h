@@ -67,14 +67,14 @@ unsigned int rt_cpu_count(void);
 int rt_cpu_start(unsigned int cpu, void (*fn)(void *arg), void *arg);
 /*
  * Wakes a CPU that was started out of rt_idle(); when it is not in there, its next rt_idle() returns at once. An
- * interrupt (about 10 us on some hosts), so the caller should know that the other one sleeps, or is about to.
+ * interrupt (10 to 20 us on some hosts), so the caller should know that the other one sleeps, or is about to.
  */
 void rt_cpu_wake(unsigned int cpu);
 /*
  * Makes the calling CPU forget the translations it remembers. gd_platform.window_end() does it on the boot CPU; the
  * others may go on seeing the window until they do it themselves. So whoever ends a window while other CPUs run has
  * each of them call this, after the end and before that CPU uses any window that began after the end (its addresses may
- * be the same). About 10 us on some hosts.
+ * be the same). 10 to 20 us on some hosts.
  */
 void rt_tlb_flush(void);
 
