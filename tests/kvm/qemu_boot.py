@@ -3,7 +3,7 @@
 """
 A test guest in QEMU instead of vvu-vmm: the image is a PVH kernel like any other, whoever starts it.
 
-    qemu_boot.py MACHINE GUEST [CMDLINE]      in the build directory $VVU_BUILD
+    qemu_boot.py MACHINE[:CPUS] GUEST [CMDLINE]      in the build directory $VVU_BUILD
 
 Needs qemu-system-x86_64, no KVM. Exit status 0, 1, 77 as run.py.
 """
@@ -19,14 +19,15 @@ LIMIT = 60  # seconds; against hanging
 
 def main():
     machine, guest = sys.argv[1:3]
+    machine, _, cpus = machine.partition(":")
     cmdline = " ".join(sys.argv[3:])
     if not shutil.which("qemu-system-x86_64"):
         print("SKIP: qemu-system-x86_64 is missing")
         return 77
     build = pathlib.Path(os.environ.get("VVU_BUILD", "build"))
     image = build / "tests" / "guests" / f"{guest}.elf"
-    argv = ["qemu-system-x86_64", "-accel", "tcg", "-M", machine, "-cpu", "max", "-m", "64", "-nodefaults", "-nographic",
-            "-serial", "stdio", "-no-reboot", "-kernel", str(image), "-append", cmdline]
+    argv = ["qemu-system-x86_64", "-accel", "tcg", "-M", machine, "-smp", cpus or "1", "-cpu", "max", "-m", "64", "-nodefaults",
+            "-nographic", "-serial", "stdio", "-no-reboot", "-kernel", str(image), "-append", cmdline]
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False)
         out, status = done.stdout + done.stderr, done.returncode

@@ -34,9 +34,11 @@ int rt_main(const char *cmdline)
 {
 	static uint32_t own[16][16];
 
+	int err;
+
 	num_cpus = (uint32_t)(*cmdline - '0');
 	for (unsigned int i = 1; i < num_cpus; i++) {
-		int err = rt_cpu_start(i, work, own[i]);
+		err = rt_cpu_start(i, work, own[i]);
 
 		CHECKF(err == 0, "CPU %u: %d", i, err);
 	}
@@ -47,7 +49,10 @@ int rt_main(const char *cmdline)
 	CHECKF(counter == num_cpus * ROUNDS, "%u", counter);
 	for (unsigned int i = 0; i < num_cpus; i++)
 		CHECKF(own[i][0] == ROUNDS, "CPU %u: %u", i, own[i][0]);
-	CHECK(rt_cpu_count() == num_cpus);
-	CHECKF(rt_cpu_start(num_cpus, work, own[15]) == -ENODEV, "a CPU that is not there");
+	/* Other VMMs don't say how many there are, so that trying takes its time. */
+	CHECK(rt_cpu_count() == (rt_is_vvu_machine() ? num_cpus : 1));
+	err = rt_cpu_start(num_cpus, work, own[15]);
+	CHECKF(err == (rt_is_vvu_machine() ? -ENODEV : -ETIMEDOUT), "a CPU that is not there: %d",
+	       err);
 	return verdict();
 }
