@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1])]
 
 # pylint: disable=wrong-import-position
-from compare import guests, machine, matrix, ovs, plots, report, rounds
+from compare import budget, guests, machine, matrix, ovs, plots, report, rounds
 from lib import bench, building, guestimage, load, paths, platforms, procs, testpmd, ui
 from lib.procs import Failure
 
@@ -28,7 +28,7 @@ WINDOW = 0.3
 SMOKE = ("64", "rtt-64")
 SKIP = 77
 HUGE_MIB = 9000
-TARGETS = (*building.PROGRAMS, "tests/perf/pingpong", "tests/perf/memcpy")
+TARGETS = (*building.PROGRAMS, "tests/perf/pingpong", "tests/perf/memcpy", "tests/perf/bench_vq", "tests/perf/bench_switch")
 RUNNERS = {"rounds": rounds.run, "guests": guests.run}
 
 
@@ -80,6 +80,11 @@ def why_no_smoke():
     if not shutil.which("dpdk-testpmd"):
         return "dpdk-testpmd is missing (Debian package dpdk-dev)"
     return platforms.why_no_kvm() or load.why_not()
+
+
+def starting(group, side):
+    """Seconds that a side takes to start, for the progress bar."""
+    return 7 if side.kind.startswith("ovs") else group.starting
 
 
 class Progress:
@@ -136,7 +141,8 @@ def seconds_of(group, args):
 def measure(args, groups, huge, screen):
     """All groups; {group name: Results}."""
     begin = time.monotonic()
-    plan = [(g.name, seconds_of(g, args) + g.starting * len(sides_of(g, args))) for g in groups for _ in range(args.rounds)]
+    plan = [(g.name, seconds_of(g, args) + sum(starting(g, s) for s in sides_of(g, args)))
+            for _ in range(args.rounds) for g in groups]
     progress = Progress(screen, plan)
     results = {g.name: rounds.Results() for g in groups}
 
@@ -170,6 +176,8 @@ def write(args, groups, results, described, screen):
     raw.write_text(json.dumps(report.raw(results, described)) + "\n", encoding="utf-8")
     screen.step(f"{len(rows)} rows in {out}, windows in {raw}")
     report.print_table(rows)
+    for text in report.unmeasured(groups, results, lambda g: sides_of(g, args)):
+        screen.step(f"no windows to compare (disturbed, or of no class): {text}")
     docs = None if args.no_docs or args.only or args.smoke else paths.ROOT / "docs/performance"
     drawn = plots.draw(rows, groups, results, out.parent / "perf-plots", screen)
     if docs:
@@ -177,6 +185,9 @@ def write(args, groups, results, described, screen):
         for made in (*drawn, out):
             shutil.copyfile(made, docs / ("perf.json" if made == out else made.name))
         report.refresh(paths.ROOT / "docs/performance.md", rows, described, [p.name for p in drawn], args)
+        screen.step("measuring the steps of the budget")
+        report.between(paths.ROOT / "docs/performance.md", budget.BEGIN, budget.END,
+                       budget.markdown(budget.measure(), results))
         screen.step("docs/performance.md refreshed")
     return rows
 

@@ -23,8 +23,8 @@ MEMORY_JUMBO_MIB = 512
 
 
 def mbuf_options(size):
-    """testpmd options for frames that do not fit the usual buffer."""
-    return [f"--mbuf-size={size + 512}"] if size > 1518 else []
+    """testpmd options for frames that do not fit the usual buffer; super-frames go in chains of usual ones."""
+    return [f"--mbuf-size={size + 512}"] if 1518 < size <= 9014 else []
 
 
 class Vm(backend.VmPath):
@@ -82,7 +82,8 @@ class Dpdk(backend.Path):
 
     def __init__(self, session, spec, forward):
         super().__init__(session, f"dpdk-{forward}", spec.ports)
-        ports = [testpmd.Port(self.socket(i), queues=spec.queues) for i in range(spec.ports)]
+        ports = [testpmd.Port(self.socket(i), queues=spec.queues, options="tso=1" if spec.gso else "")
+                 for i in range(spec.ports)]
         extra = ["--record-core-cycles", f"--rxq={spec.queues}", f"--txq={spec.queues}", *mbuf_options(spec.size)]
         if spec.ports == 1:
             extra.append("--port-topology=loop")

@@ -125,15 +125,27 @@ def markdown(the_rows, described, plots, quick):
     return "\n".join(lines)
 
 
-def refresh(path, the_rows, described, plots, args):
-    """Put the figures between the markers; the prose around them is left alone."""
+def between(path, begin, end, new):
+    """Put text between two markers; the prose around them is left alone."""
     text = path.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
+    if text.count(begin) != 1 or text.count(end) != 1:
         raise Failure(f"{path}: the markers for the figures are not there")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    path.write_text(before + BEGIN + "\n" + markdown(the_rows, described, plots, args.quick) + "\n" + END + after,
-                    encoding="utf-8")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    path.write_text(before + begin + "\n" + new + "\n" + end + after, encoding="utf-8")
+
+
+def refresh(path, the_rows, described, plots, args):
+    """The figures part of the document."""
+    between(path, BEGIN, END, markdown(the_rows, described, plots, args.quick))
+
+
+def unmeasured(groups, results, sides_of):
+    """Rows that should be there and are not."""
+    return [f"{spec.work} / {spec.peer}" for g in groups for spec in g.rows
+            if {spec.ours_side, spec.peer_side} <= {s.label for s in sides_of(g)}
+            and not stats.pair(results[g.name].of(spec.ours_side), results[g.name].of(spec.peer_side), spec.figure,
+                               spec.peer_figure)]
 
 
 def smoke_verdict(the_rows, results):
