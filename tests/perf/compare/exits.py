@@ -7,6 +7,7 @@ also counts host timer ticks), and voluntary context switches of all threads but
 """
 
 import pathlib
+import time
 
 HONEST = ("user_exits", "io_exits", "mmio_exits", "irq_injections", "halt_exits")
 
@@ -40,7 +41,8 @@ class Watch:
         self.path = path
         self.vcpus = busiest_threads(path.vmm.pid, path.cpus)
         self.before = path.status("vmm")["exits"]
-        # The status request itself wakes the main thread: read after the first and before the second.
+        # The status request itself wakes the main thread: read after the first has ended and before the second.
+        time.sleep(0.05)
         self.woken = wakeups(path.vmm.pid, self.vcpus)
 
     def values(self):

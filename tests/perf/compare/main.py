@@ -12,6 +12,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import subprocess
 import sys
 import time
 
@@ -19,7 +20,7 @@ HERE = pathlib.Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1])]
 
 # pylint: disable=wrong-import-position
-from compare import budget, guests, machine, matrix, ovs, plots, report, rounds
+from compare import budget, connect, guests, machine, matrix, ovs, plots, report, rounds
 from lib import bench, building, guestimage, load, paths, platforms, procs, testpmd, ui
 from lib.procs import Failure
 
@@ -29,7 +30,7 @@ SMOKE = ("64", "rtt-64")
 SKIP = 77
 HUGE_MIB = 9000
 TARGETS = (*building.PROGRAMS, "tests/perf/pingpong", "tests/perf/memcpy", "tests/perf/bench_vq", "tests/perf/bench_switch")
-RUNNERS = {"rounds": rounds.run, "guests": guests.run}
+RUNNERS = {"rounds": rounds.run, "guests": guests.run, "connect": connect.run}
 
 
 def options():
@@ -156,8 +157,12 @@ def measure(args, groups, huge, screen):
         for group, (name, expected) in zip(groups, plan):
             progress.group(name, expected)
             spec = dataclasses.replace(matrix.Spec(**group.spec), window=args.seconds, huge=huge)
-            RUNNERS[group.runner](sides_of(group, args), spec, seconds_of(group, args), lambda: time.monotonic() - begin,
-                                  results[group.name], tick)
+            try:
+                RUNNERS[group.runner](sides_of(group, args), spec, seconds_of(group, args), lambda: time.monotonic() - begin,
+                                      results[group.name], tick)
+            except (Failure, subprocess.SubprocessError, OSError) as error:
+                # One group that breaks must not cost the figures of the others.
+                results[group.name].failed["all"] = str(error)
             progress.end_group()
             failed = results[group.name].failed
             for side, why in failed.items():

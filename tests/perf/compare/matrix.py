@@ -62,7 +62,7 @@ class Group:
     seconds: float = 30         # of windows per round, in a full run
     quick: float = 0            # seconds of its only round in a quick run; 0: not part of it
     quick_sides: tuple = ()     # empty: all
-    runner: str = "rounds"      # or guests
+    runner: str = "rounds"      # or guests, connect
     starting: float = 2         # seconds that a side takes to start, for the progress bar
 
 
@@ -182,12 +182,12 @@ def limits():
         rows.append(Row(f"{size} B both ways", "memcpy, one core, 16 MiB set", f"vm {size}", f"memcpy {size}", "ns",
                         "ns/frame"))
     yield Group("memcpy", kinds, rows, seconds=20)
-    yield Group("exits", sides("vm"), [
-        Row("VM exits while polling under load", "physical limit", "vm", "vm", "exits", "per window", peer_figure="zero",
-            target="0"),
-        Row("wake-ups of other threads while polling under load", "physical limit", "vm", "vm", "wakeups",
-            "per window", peer_figure="zero", target="0")],
-        {"front": "steady", "exits": True}, seconds=15, quick=4)
+    rows = []
+    for kind, how in (("vm", ""), ("vm-always", ", poll=always")):
+        for figure, what in (("exits", "VM exits"), ("wakeups", "wake-ups of other threads")):
+            rows.append(Row(f"{what} while polling under load{how}", "physical limit", kind, kind, figure, "per window",
+                            peer_figure="zero", target="0"))
+    yield Group("exits", sides("vm", "vm-always"), rows, {"front": "steady", "exits": True}, seconds=15, quick=5)
 
 
 def guests():
@@ -200,9 +200,18 @@ def guests():
         seconds=60, quick=25, runner="guests", starting=8)
 
 
+def connects():
+    """From a front-end's connect() to its first frame at another one."""
+    kinds = ("vm", "host", "testpmd")
+    names = {"host": PEER["host"], "testpmd": "DPDK vhost"}
+    rows = [Row(f"connect to first frame, {m} front-end", names[k], f"vm {m}", f"{k} {m}", "ms", "ms")
+            for m in ("64M", "16G") for k in kinds[1:]]
+    yield Group("connect", [Side(f"{k} {m}", k) for m in ("64M", "16G") for k in kinds], rows, seconds=20, runner="connect")
+
+
 def every():
     """All groups, in the order in which they run."""
-    return [*two_ports(), *round_trips(), *many_ports(), *costs(), *limits(), *guests(), *layouts()]
+    return [*two_ports(), *round_trips(), *many_ports(), *costs(), *limits(), *guests(), *connects(), *layouts()]
 
 
 def chosen(pattern, quick):
