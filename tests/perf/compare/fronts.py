@@ -7,20 +7,11 @@ Front-ends on processor 1 with one interface:
   finish()                    halt, receive what is under way, return (sent, received)
 """
 
-from lib import testpmd
+from lib import load, testpmd
 
 from . import fronts_load, peers
 
 CPU = 1
-VARIANTS = {
-    # name: (options of virtio_user, needs wide vectors)
-    "split": ("packed_vq=0,mrg_rxbuf=0", False),
-    "mergeable": ("", False),
-    "in-order": ("in_order=1,mrg_rxbuf=0", False),
-    "split-vec": ("in_order=1,mrg_rxbuf=0,vectorized=1", True),
-    "packed": ("packed_vq=1", False),
-    "packed-vec": ("packed_vq=1,in_order=1,mrg_rxbuf=0,vectorized=1", True),
-}
 WIDE = "--force-max-simd-bitwidth=512"
 
 
@@ -78,7 +69,8 @@ ALONE = ("ceiling", "memcpy")
 
 def start(session, path, spec):
     """Start the front-end that the side asks for; does not wait."""
-    options, wide = VARIANTS[spec.variant]
+    options = load.LAYOUTS[spec.variant]
+    wide = "vectorized=1" in options
     if spec.front == "circle":
         return Circle(session, path, spec, options, wide)
     return FRONTS[path.kind if path.kind in ALONE else spec.front](session, path, spec, options)
