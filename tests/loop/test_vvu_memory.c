@@ -586,6 +586,7 @@ static void huge_pages(struct world *w)
 	assert_int_equal(seen(w, at[0] + 3 * MIB), 0);
 	assert_int_equal(seen(w, at[1]), 0);
 	gd_vvu_set_up(&w->drv, true);
+	fake_step(&w->f);
 	assert_int_equal(fake_num_slots(&w->f), 1);
 	close_regions(r, 2);
 }
