@@ -7,7 +7,8 @@
  *   backend-vm/hosted/  a UNIX socket, mmap() and eventfds
  *   tests/unit/         arrays in memory
  *
- * Everything is called from the one thread that runs the switch.
+ * Everything is called by worker 0 (pause.h), the others standing, with these exceptions: call() by any worker; send(),
+ * window_step() and log() while others may run.
  */
 #ifndef VVU_CORE_BE_H
 #define VVU_CORE_BE_H
@@ -49,6 +50,11 @@ struct be_ops {
 	int (*bind_call)(void *ctx, unsigned int queue, bool present, const char **why);
 	int (*bind_err)(void *ctx, unsigned int queue, bool present, const char **why);
 	int (*bind_backend_req)(void *ctx, const char **why);
+	/*
+	 * Kicks of this transmit ring are to wake that worker, which will be the one that waits for them. NULL: they
+	 * wake worker 0, which is the only one.
+	 */
+	void (*route_kick)(void *ctx, unsigned int queue, unsigned int worker);
 	void (*call)(void *ctx, unsigned int queue);
 	void (*err)(void *ctx, unsigned int queue);
 

@@ -31,7 +31,7 @@
 	X(ADDRESSES_FULL, addresses_full) /* no room to learn it */                                \
 	PORT_DROPS(X)
 
-/* Sender: SHORT to DISABLED. Receiver: NO_BUFFERS to DOWN. */
+/* Sender: SHORT to DISABLED. Receiver: NO_BUFFERS to WORKER_BUSY. */
 #define PORT_DROPS(X)                                                                              \
 	X(DROP_SHORT, drop_short)	    /* less than an Ethernet header */                     \
 	X(DROP_LONG, drop_long)		    /* more than FRAME_MAX */                              \
@@ -46,7 +46,8 @@
 	X(DROP_MTU, drop_mtu)			/* over the MTU the receiver was given */          \
 	X(DROP_OFFLOAD, drop_offload)		/* cannot be segmented in software */              \
 	X(DROP_RING, drop_ring_broken)                                                             \
-	X(DROP_DOWN, drop_receiver_down) /* no receive ring is started */
+	X(DROP_DOWN, drop_receiver_down)      /* no receive ring is started */                     \
+	X(DROP_WORKER_BUSY, drop_worker_busy) /* mail of the worker that serves it is full */
 
 enum port_counter {
 #define X(NAME, text) CTR_##NAME,
@@ -57,7 +58,7 @@ enum port_counter {
 
 /* Where the drops begin and end. */
 #define CTR_DROP_FIRST CTR_DROP_SHORT
-#define CTR_DROP_END   (CTR_DROP_DOWN + 1)
+#define CTR_DROP_END   (CTR_DROP_WORKER_BUSY + 1)
 
 /* "rx_frames"; never NULL below CTR_COUNT. */
 const char *port_counter_name(enum port_counter counter);

@@ -124,10 +124,10 @@ enum fdb_result fdb_learn(struct fdb *fdb, uint64_t mac, unsigned int port, uint
 		return FDB_LEARNED;
 	}
 	if (e->port == port) {
-		/* Written only when it changes: the line may be shared with other look-ups. */
-		if (e->seen != now)
-			e->seen = now;
-		return FDB_KNOWN;
+		if (e->seen == now)
+			return FDB_KNOWN;
+		e->seen = now;
+		return FDB_REFRESHED;
 	}
 	if (e->pinned)
 		return FDB_PINNED;

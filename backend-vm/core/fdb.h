@@ -46,12 +46,13 @@ struct fdb {
 };
 
 enum fdb_result {
-	FDB_KNOWN,   /* was there already */
-	FDB_LEARNED, /* new */
-	FDB_MOVED,   /* from another port */
-	FDB_HELD,    /* is another port's and may not move yet */
-	FDB_PINNED,  /* is pinned to another port: the frame is a forgery */
-	FDB_FULL,    /* no room: not learned */
+	FDB_KNOWN,     /* was there already */
+	FDB_REFRESHED, /* was there, and not yet seen this second */
+	FDB_LEARNED,   /* new */
+	FDB_MOVED,     /* from another port */
+	FDB_HELD,      /* is another port's and may not move yet */
+	FDB_PINNED,    /* is pinned to another port: the frame is a forgery */
+	FDB_FULL,      /* no room: not learned */
 };
 
 /* The six bytes of an address as one number (byte 0 lowest). */

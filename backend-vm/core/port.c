@@ -17,6 +17,18 @@ static const uint64_t base_features =
 	VIRTIO_FEATURE(F_IN_ORDER) | BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT) |
 	VIRTIO_NET_FEATURE(F_MRG_RXBUF) | VIRTIO_NET_FEATURE(F_MTU) | VIRTIO_NET_FEATURE(F_MQ);
 
+void port_pause(struct port *port)
+{
+	if (port->sw)
+		switch_pause(port->sw);
+}
+
+void port_resume(struct port *port)
+{
+	if (port->sw)
+		switch_resume(port->sw);
+}
+
 /* Notes why the session must end. */
 enum outcome port_fail(struct port *port, const struct vhost_user_msg *msg, const char *why)
 {
@@ -170,6 +182,8 @@ void vring_stop(struct vring *vr)
 		vr->base = vq_dev_base(&vr->vq);
 	}
 	vr->state = VRING_STOPPED;
+	vr->routed = false;
+	vr->failed = false;
 	vr->dirty = false;
 }
 
@@ -275,18 +289,24 @@ static enum outcome mapping_apply(struct port *port)
 	return ACK_OK;
 }
 
-enum outcome mapping_step(struct port *port)
+int mapping_step(struct port *port)
 {
 	struct port_mapping *m = &port->mapping;
 	int ret = port->ops->window_step(port->ctx, m->windows[m->done].window);
 
-	if (ret < 0) {
-		mapping_abort(port);
-		return port_fail(port, &m->msg, "the region cannot be mapped");
-	}
 	if (ret > 0)
 		m->done++;
-	return m->done == m->num ? mapping_apply(port) : LATER;
+	if (ret < 0)
+		return ret;
+	return m->done == m->num;
+}
+
+enum outcome mapping_end(struct port *port, int ret)
+{
+	if (ret > 0)
+		return mapping_apply(port);
+	mapping_abort(port);
+	return port_fail(port, &port->mapping.msg, "the region cannot be mapped");
 }
 
 /* Withdraws the region that REM_MEM_REG names; rings in it are broken by that. */
@@ -344,6 +364,7 @@ static void port_reset(struct port *port)
 		vr->has_kick = false;
 		vr->has_call = false;
 		vr->has_err = false;
+		vr->routed = false;
 		vr->failed = false;
 		vr->dirty = false;
 	}
@@ -373,21 +394,27 @@ void port_init(struct port *port, const struct port_conf *conf)
 		port->windows[i].window = NULL;
 	for (unsigned int i = 0; i < CTR_COUNT; i++)
 		port->counters[i] = 0;
+	for (unsigned int i = 0; i < PORT_PAIRS_MAX; i++)
+		port->owner[i] = WORKER_NONE;
 	port_reset(port);
 }
 
 void port_connect(struct port *port)
 {
+	port_pause(port);
 	port_reset(port);
 	port->connected = true;
 	port->counters[CTR_SESSIONS]++;
+	port_resume(port);
 }
 
 void port_disconnect(struct port *port)
 {
+	port_pause(port);
 	port_stop_rings(port, true);
 	mapping_abort(port);
 	for (unsigned int i = 0; i < VHOST_USER_MEM_SLOTS_MAX; i++)
 		window_end(port, &port->windows[i]);
 	port_reset(port);
+	port_resume(port);
 }

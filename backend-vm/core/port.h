@@ -79,7 +79,8 @@ struct vring {
 	bool dirty;	/* data path: has put entries that are not published */
 	bool unsettled; /* data path: a call is not decided yet */
 	bool failed;	/* data path: found broken, left alone until the control plane stops it */
-	uint8_t owner;	/* data path: the worker, the same for both rings of a pair */
+	bool routed;	/* its kicks go to its owner */
+	uint8_t owner;	/* the worker, the same for both rings of a pair */
 	enum vring_state state;
 };
 
@@ -143,7 +144,8 @@ struct port {
 	unsigned int num_rx; /* started and enabled receive rings */
 	struct vring *tx[PORT_PAIRS_MAX];
 	struct vring *rx[PORT_PAIRS_MAX];
-	bool rarp; /* a SEND_RARP to be flooded */
+	uint8_t owner[PORT_PAIRS_MAX]; /* of each pair, WORKER_NONE: does not run */
+	bool rarp;		       /* a SEND_RARP to be flooded */
 	uint8_t rarp_mac[6];
 
 	uint64_t counters[CTR_COUNT]; /* those of the control plane; the workers count the others */

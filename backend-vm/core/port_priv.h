@@ -19,6 +19,10 @@ static inline bool has(uint64_t features, unsigned int bit)
 	return features & BIT_ULL(bit);
 }
 
+/* Around whatever the workers might see. */
+void port_pause(struct port *port);
+void port_resume(struct port *port);
+
 /* Notes why the session must end; FAILED. */
 enum outcome port_fail(struct port *port, const struct vhost_user_msg *msg, const char *why);
 enum outcome port_fail_rule(struct port *port, const struct vhost_user_msg *msg, enum vu_rule rule);
@@ -35,8 +39,13 @@ void port_stop_rings(struct port *port, bool disable);
 /* Begins entering windows for msg (mapping.regions: the regions afterwards): LATER or FAILED. */
 enum outcome mapping_begin(struct port *port, const struct vhost_user_msg *msg,
 			   const struct vhost_user_region *regions, unsigned int num);
-/* A slice of it: LATER, FAILED, or ACK_OK when all is in place. */
-enum outcome mapping_step(struct port *port);
+/*
+ * A slice of it, while workers go on: nobody looks at windows that are being entered. 0 when there is more to do, else
+ * what mapping_end() is to be told: 1 done, or negative, failed.
+ */
+int mapping_step(struct port *port);
+/* Puts the windows into place: FAILED, or ACK_OK. */
+enum outcome mapping_end(struct port *port, int ret);
 /* Withdraws the region that REM_MEM_REG names; rings in it are broken by that. */
 void port_unmap(struct port *port, const struct vhost_user_region *region);
 

@@ -141,6 +141,7 @@ static enum outcome on_vring_fd(struct port *port, const struct vhost_user_msg *
 	case VHOST_USER_SET_VRING_KICK:
 		ret = port->ops->bind_kick(port->ctx, index, present, &why);
 		vr->has_kick = present;
+		vr->routed = false;
 		if (!ret && vr->state == VRING_STOPPED)
 			vring_start(port, vr);
 		break;
@@ -346,34 +347,49 @@ static enum outcome port_ack(struct port *port, const struct vhost_user_msg *msg
 	return port_reply_u64(port, msg, value);
 }
 
+static int port_failed(struct port *port)
+{
+	port->counters[CTR_SESSION_ERRORS]++;
+	return -EPROTO;
+}
+
 static int port_finish(struct port *port, const struct vhost_user_msg *msg, enum outcome outcome)
 {
 	if (outcome == ACK_OK || outcome == ACK_FAILED)
 		outcome = port_ack(port, msg, outcome == ACK_FAILED);
 	port_update(port);
-	if (outcome != FAILED)
-		return 0;
-	port->counters[CTR_SESSION_ERRORS]++;
-	return -EPROTO;
+	return outcome == FAILED ? port_failed(port) : 0;
 }
 
 int port_message(struct port *port, const struct vhost_user_msg *msg, unsigned int num_fds)
 {
 	enum vu_rule rule = port_check(port, msg, num_fds);
+	int ret;
 
 	port->counters[CTR_MESSAGES]++;
-	return port_finish(port, msg,
-			   rule ? port_fail_rule(port, msg, rule) : port_dispatch(port, msg));
+	port_pause(port);
+	ret = port_finish(port, msg,
+			  rule ? port_fail_rule(port, msg, rule) : port_dispatch(port, msg));
+	port_resume(port);
+	return ret;
 }
 
 int port_step(struct port *port)
 {
+	int ret;
+
 	if (port->reply_waits) {
 		struct vhost_user_msg reply = port->reply;
 
-		return port_finish(port, &reply, port_reply(port, &reply));
+		return port_reply(port, &reply) == FAILED ? port_failed(port) : 0;
 	}
-	if (port->mapping.active)
-		return port_finish(port, &port->mapping.msg, mapping_step(port));
-	return 0;
+	if (!port->mapping.active)
+		return 0;
+	ret = mapping_step(port);
+	if (!ret)
+		return 0;
+	port_pause(port);
+	ret = port_finish(port, &port->mapping.msg, mapping_end(port, ret));
+	port_resume(port);
+	return ret;
 }

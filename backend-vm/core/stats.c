@@ -9,9 +9,23 @@ static const char *const counter_names[CTR_COUNT] = {
 #undef X
 };
 
-static const char *const switch_names[STATS_SWITCH_COUNTERS] = {
-	"switch.frames_delivered", "switch.frames_dropped", "switch.addresses",
-	"switch.bursts",	   "switch.polls",	    "switch.sleeps",
+/* The first few of switch.*; the rest are sums of worker_names. */
+static const char *const switch_names[STATS_SWITCH_COUNTERS - STATS_WORKER_COUNTERS] = {
+	"frames_delivered",
+	"frames_dropped",
+	"addresses",
+};
+
+static const struct {
+	const char *all;
+	const char *one;
+	size_t offset;
+} worker_names[STATS_WORKER_COUNTERS] = {
+	{ "frames_polled", "frames", offsetof(struct worker, frames) },
+	{ "bursts", "bursts", offsetof(struct worker, bursts) },
+	{ "polls", "polls", offsetof(struct worker, polls) },
+	{ "sleeps", "sleeps", offsetof(struct worker, sleeps) },
+	{ "busy_cycles", "busy_cycles", offsetof(struct worker, busy_cycles) },
 };
 
 const char *port_counter_name(enum port_counter counter)
@@ -31,19 +45,48 @@ static void add(char *to, unsigned int *len, const char *from, unsigned int max)
 	to[*len] = '\0';
 }
 
+/* Where counter i is: of the switch, of worker *which, or of port *which; *at is its number there. */
+static unsigned int stats_find(const struct be_switch *sw, unsigned int i, unsigned int *which,
+			       unsigned int *at)
+{
+	unsigned int size = STATS_SWITCH_COUNTERS, kind = 0;
+
+	if (i >= STATS_SWITCH_COUNTERS) {
+		i -= STATS_SWITCH_COUNTERS;
+		kind = i < sw->num_workers * STATS_WORKER_COUNTERS ? 1 : 2;
+		size = kind == 1 ? STATS_WORKER_COUNTERS : CTR_COUNT;
+		if (kind == 2)
+			i -= sw->num_workers * STATS_WORKER_COUNTERS;
+	}
+	*which = i / size;
+	*at = i % size;
+	return kind;
+}
+
 void stats_name(const struct be_switch *sw, unsigned int i, char *name)
 {
-	unsigned int len = 0;
+	unsigned int len = 0, which, at;
 
-	if (i < STATS_SWITCH_COUNTERS) {
-		add(name, &len, switch_names[i], STATS_NAME_MAX);
-		return;
+	switch (stats_find(sw, i, &which, &at)) {
+	case 0:
+		add(name, &len, "switch.", STATS_NAME_MAX);
+		add(name, &len,
+		    at < ARRAY_LEN(switch_names) ? switch_names[at]
+						 : worker_names[at - ARRAY_LEN(switch_names)].all,
+		    STATS_NAME_MAX);
+		break;
+	case 1:
+		add(name, &len, "worker.", STATS_NAME_MAX);
+		add(name, &len, (const char[]){ (char)('0' + which), '.', 0 }, STATS_NAME_MAX);
+		add(name, &len, worker_names[at].one, STATS_NAME_MAX);
+		break;
+	default:
+		add(name, &len, "port.", STATS_NAME_MAX);
+		add(name, &len, sw->ports[which]->name, PORT_NAME_SHOWN);
+		add(name, &len, ".", STATS_NAME_MAX);
+		add(name, &len, counter_names[at], STATS_NAME_MAX);
+		break;
 	}
-	i -= STATS_SWITCH_COUNTERS;
-	add(name, &len, "port.", STATS_NAME_MAX);
-	add(name, &len, sw->ports[i / CTR_COUNT]->name, PORT_NAME_SHOWN);
-	add(name, &len, ".", STATS_NAME_MAX);
-	add(name, &len, counter_names[i % CTR_COUNT], STATS_NAME_MAX);
 }
 
 static uint64_t worker_value(const struct worker *w, size_t offset)
@@ -61,30 +104,37 @@ static uint64_t workers_sum(const struct be_switch *sw, size_t offset)
 	return sum;
 }
 
-uint64_t stats_value(const struct be_switch *sw, unsigned int i)
+static uint64_t switch_value(const struct be_switch *sw, unsigned int at)
 {
-	switch (i) {
+	switch (at) {
 	case 0:
 		return switch_frames_delivered(sw);
 	case 1:
 		return switch_frames_dropped(sw);
 	case 2:
 		return sw->workers[0].fdb.num;
-	case 3:
-		return workers_sum(sw, offsetof(struct worker, bursts));
-	case 4:
-		return workers_sum(sw, offsetof(struct worker, polls));
-	case 5:
-		return workers_sum(sw, offsetof(struct worker, sleeps));
 	default:
-		i -= STATS_SWITCH_COUNTERS;
-		return switch_counter(sw, sw->ports[i / CTR_COUNT], i % CTR_COUNT);
+		return workers_sum(sw, worker_names[at - ARRAY_LEN(switch_names)].offset);
+	}
+}
+
+uint64_t stats_value(const struct be_switch *sw, unsigned int i)
+{
+	unsigned int which, at;
+
+	switch (stats_find(sw, i, &which, &at)) {
+	case 0:
+		return switch_value(sw, at);
+	case 1:
+		return worker_value(&sw->workers[which], worker_names[at].offset);
+	default:
+		return switch_counter(sw, sw->ports[which], at);
 	}
 }
 
 void stats_page_init(const struct be_switch *sw, struct stats_page *page)
 {
-	unsigned int count = stats_count(sw->num_ports);
+	unsigned int count = stats_count(sw->num_ports, sw->num_workers);
 
 	page->magic = STATS_MAGIC;
 	page->version = STATS_VERSION;
@@ -97,12 +147,8 @@ void stats_page_init(const struct be_switch *sw, struct stats_page *page)
 
 void stats_page_update(const struct be_switch *sw, struct stats_page *page)
 {
-	unsigned int i;
+	unsigned int count = stats_count(sw->num_ports, sw->num_workers);
 
-	for (i = 0; i < STATS_SWITCH_COUNTERS; i++)
+	for (unsigned int i = 0; i < count; i++)
 		page->counters[i].value = stats_value(sw, i);
-	for (unsigned int p = 0; p < sw->num_ports; p++) {
-		for (unsigned int c = 0; c < CTR_COUNT; c++, i++)
-			page->counters[i].value = switch_counter(sw, sw->ports[p], c);
-	}
 }

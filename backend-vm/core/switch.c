@@ -16,9 +16,14 @@ static enum port_counter switch_learn(struct worker *w, struct port *port,
 		return CTR_DROP_PINNED;
 	case FDB_LEARNED:
 		worker_count(w, port, CTR_ADDRESSES_LEARNED, 1);
+		worker_tell_learned(w, src, port);
 		break;
 	case FDB_MOVED:
 		worker_count(w, port, CTR_ADDRESSES_MOVED, 1);
+		worker_tell_learned(w, src, port);
+		break;
+	case FDB_REFRESHED:
+		worker_tell_learned(w, src, port);
 		break;
 	case FDB_HELD:
 		worker_count(w, port, CTR_ADDRESSES_HELD, 1);
@@ -142,6 +147,7 @@ static void switch_rarp(struct worker *w, struct port *port)
 	if (f->drop == CTR_COUNT)
 		switch_flood(w, port, f);
 	net_flush(w);
+	worker_publish_mail(w);
 }
 
 void switch_rarps(struct worker *w)
@@ -155,6 +161,7 @@ void switch_rarps(struct worker *w)
 /* Rings that workers found broken are stopped here. */
 static void switch_attend(struct be_switch *sw)
 {
+	switch_pause(sw);
 	for (unsigned int p = 0; p < sw->num_ports; p++) {
 		struct port *port = sw->ports[p];
 
@@ -163,6 +170,7 @@ static void switch_attend(struct be_switch *sw)
 				port_ring_broken(port, &port->vrings[i]);
 		}
 	}
+	switch_resume(sw);
 }
 
 unsigned int switch_poll(struct be_switch *sw)
@@ -179,19 +187,6 @@ unsigned int switch_poll(struct be_switch *sw)
 void switch_ask_attention(struct be_switch *sw)
 {
 	__atomic_store_n(&sw->attention, 1, __ATOMIC_RELEASE);
-}
-
-void switch_spread(struct be_switch *sw)
-{
-	struct worker *w = &sw->workers[0];
-
-	w->num_rings = 0;
-	for (unsigned int p = 0; p < sw->num_ports; p++) {
-		struct port *port = sw->ports[p];
-
-		for (unsigned int i = 0; i < port->num_tx; i++)
-			w->rings[w->num_rings++] = port->tx[i];
-	}
 }
 
 /* Every worker's table has every pin. */
@@ -228,7 +223,8 @@ static int switch_pin(struct be_switch *sw, const struct be_options *o, struct t
 
 size_t switch_bytes(unsigned int workers)
 {
-	return ALIGN_UP(sizeof(struct be_switch), (size_t)64) + workers * sizeof(struct worker);
+	return ALIGN_UP(sizeof(struct be_switch), (size_t)64) + workers * sizeof(struct worker) +
+	       workers * (workers - 1) * sizeof(struct mailbox);
 }
 
 struct be_switch *switch_make(void *mem, unsigned int workers)
@@ -240,7 +236,15 @@ struct be_switch *switch_make(void *mem, unsigned int workers)
 	sw->workers = (struct worker *)(void *)behind;
 	for (unsigned int i = 0; i < workers; i++)
 		worker_init(&sw->workers[i], sw, i);
+	sw->boxes = (struct mailbox *)(void *)&sw->workers[workers];
+	for (unsigned int i = 0; i < workers * (workers - 1); i++)
+		mailbox_init(&sw->boxes[i]);
 	return sw;
+}
+
+void switch_set_ops(struct be_switch *sw, const struct switch_ops *ops)
+{
+	sw->ops = *ops;
 }
 
 void switch_add_port(struct be_switch *sw, struct port *port)
@@ -264,8 +268,10 @@ void switch_set_time(struct be_switch *sw, uint64_t now_ns)
 
 void switch_port_down(struct be_switch *sw, struct port *port)
 {
+	switch_pause(sw);
 	for (unsigned int i = 0; i < sw->num_workers; i++)
 		fdb_flush(&sw->workers[i].fdb, port->index);
+	switch_resume(sw);
 }
 
 uint64_t switch_counter(const struct be_switch *sw, const struct port *port, enum port_counter c)

@@ -16,12 +16,25 @@ struct be_switch {
 	struct port *ports[BE_PORTS_MAX];
 	unsigned int num_workers;
 	struct worker *workers;
+	struct mailbox *boxes; /* switch_box() */
+	struct switch_ops ops;
+	unsigned int paused;
 	uint32_t attention; /* some worker marked a ring as failed */
 };
 
 /* Bytes of a switch with 1 to WORKERS_MAX workers, and how it is made in them; mem is 64-aligned, borrowed. */
 size_t switch_bytes(unsigned int workers);
 struct be_switch *switch_make(void *mem, unsigned int workers);
+
+/* The mailbox from one worker to another. */
+static inline struct mailbox *switch_box(const struct be_switch *sw, unsigned int from,
+					 unsigned int to)
+{
+	return &sw->boxes[from * (sw->num_workers - 1) + to - (to > from)];
+}
+
+/* Then: how workers wake each other (ops may be NULL with one worker). */
+void switch_set_ops(struct be_switch *sw, const struct switch_ops *ops);
 
 /* Then: the ports, already set up, borrowed. */
 void switch_add_port(struct be_switch *sw, struct port *port);
@@ -36,10 +49,10 @@ void switch_set_time(struct be_switch *sw, uint64_t now_ns);
 /* A round of worker 0, and what others want of the control plane. Returns the frames it took. */
 unsigned int switch_poll(struct be_switch *sw);
 
-/* The port's front-end has gone: forget what was learned there. Call after port_disconnect(). */
+/* The port's front-end has gone: forget what was learned there. Call after port_disconnect(). Pauses the workers. */
 void switch_port_down(struct be_switch *sw, struct port *port);
 
-/* Rings came, went or changed: deals them out to the workers. */
+/* Rings came, went or changed: deals them out to the workers, which stand (spread.c). */
 void switch_spread(struct be_switch *sw);
 
 /* Any worker: the control plane is to look for failed rings. */

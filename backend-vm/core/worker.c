@@ -15,6 +15,7 @@ void worker_init(struct worker *w, struct be_switch *sw, unsigned int index)
 	w->sw = sw;
 	w->index = index;
 	w->isa = net_isa_choose();
+	w->gate.asleep = index ? 1 : 0;
 }
 
 void worker_set_time(struct worker *w, uint64_t now_ns)
@@ -26,6 +27,7 @@ void worker_ring_broken(struct worker *w, struct vring *vr)
 {
 	vr->failed = true;
 	switch_ask_attention(w->sw);
+	w->to_wake |= BIT_U32(0);
 }
 
 void worker_deliver(struct worker *w, struct port *to, struct net_frame *f)
@@ -34,6 +36,8 @@ void worker_deliver(struct worker *w, struct port *to, struct net_frame *f)
 
 	if (!vr)
 		worker_count(w, to, CTR_DROP_DOWN, 1);
+	else if (vr->owner != w->index)
+		worker_mail_frame(w, vr, f);
 	else
 		net_deliver(w, vr, f);
 }
@@ -55,6 +59,7 @@ static unsigned int worker_ring(struct worker *w, struct vring *vr)
 	else
 		switch_burst(w);
 	net_tx_done(w);
+	worker_publish_mail(w);
 	worker_add(&w->bursts, 1);
 	return w->burst.num;
 }
@@ -67,37 +72,44 @@ static void worker_clock(struct worker *w)
 	if (w->round_busy)
 		worker_add(&w->busy_cycles, now - w->round_start);
 	w->round_start = now;
-	w->round_busy = false;
 }
 
 unsigned int worker_round(struct worker *w)
 {
-	unsigned int total = 0, flushed = 0;
+	unsigned int mails = 0, frames = 0, flushed = 0;
 
 	worker_clock(w);
 	worker_add(&w->polls, 1);
+	if (w->sw->num_workers > 1) {
+		if (w->index)
+			worker_gate(w);
+		mails = worker_take_mail(w);
+	}
 	if (w->index == 0)
 		switch_rarps(w);
 	w->num_ready = 0;
 	for (unsigned int i = 0; i < w->num_rings; i++)
 		net_tx_look(w, w->rings[i]);
 	for (unsigned int i = 0; i < w->num_ready; i++) {
-		total += worker_ring(w, w->ready[i]);
-		if (total - flushed >= FLUSH_FRAMES) {
+		frames += worker_ring(w, w->ready[i]);
+		if (frames - flushed >= FLUSH_FRAMES) {
 			net_flush(w);
-			flushed = total;
+			flushed = frames;
 		}
 	}
 	net_flush(w);
-	if (!total || ++w->settle_rounds >= SETTLE_ROUNDS) {
+	if (!(mails + frames) || ++w->settle_rounds >= SETTLE_ROUNDS) {
 		net_settle(w);
 		w->settle_rounds = 0;
 	}
-	if (total) {
-		worker_add(&w->frames, total);
-		w->round_busy = true;
+	if (w->to_wake) {
+		worker_wake(w, w->to_wake);
+		w->to_wake = 0;
 	}
-	return total;
+	if (frames)
+		worker_add(&w->frames, frames);
+	w->round_busy = mails + frames;
+	return mails + frames;
 }
 
 bool worker_arm(struct worker *w)

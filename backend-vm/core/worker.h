@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A worker: one poll loop, on one vCPU (appliance) or in one thread (vvu-backend). It owns rings, and whatever
- * the data path writes is in here or in a ring it owns.
+ * the data path writes is in here, in a ring it owns, or in a mailbox of which it is the one writer:
+ *
+ *   spread.c   which worker owns which queue pair
+ *   mail.c     frames for rings of other workers, and addresses learned
+ *   pause.h    how the control plane changes what workers look at, and how they sleep
  *
  * One round of worker_round() takes one burst of every transmit ring that has one. A burst is decided first (learn,
  * look up), then delivered, then every receiver touched and the sender are told once.
@@ -10,9 +14,12 @@
 #define VVU_CORE_WORKER_H
 
 #include "core/fdb.h"
+#include "core/mailbox.h"
 #include "core/net.h"
+#include "core/pause.h"
 
 #define WORKERS_MAX	 8
+#define WORKER_NONE	 0xff
 #define WORKER_RINGS_MAX (BE_PORTS_MAX * PORT_PAIRS_MAX)
 
 struct be_switch;
@@ -49,10 +56,17 @@ struct worker {
 	uint64_t round_start; /* TSC */
 	bool round_busy;
 
+	uint32_t posted; /* workers with mail from us that is not published */
+	uint32_t
+		to_wake; /* workers that have got something since we last looked whether they sleep */
+	uint32_t woken[WORKERS_MAX]; /* the sleep each was woken from last */
+	struct worker_gate gate;
+
 	/* Up to here worker_init() sets all to zero. */
 	struct fdb fdb;
 	struct net_frame rarp;
 	uint8_t rarp_bytes[FRAME_RARP_LEN];
+	struct net_frame by_mail;
 	struct net_burst burst;
 	struct net_scratch scratch;
 };
@@ -74,7 +88,7 @@ void worker_init(struct worker *w, struct be_switch *sw, unsigned int index);
 /* The clock of ageing and of the move limit; to be told every now and then. */
 void worker_set_time(struct worker *w, uint64_t now_ns);
 
-/* One round. Returns the frames it took. */
+/* One round: what came by mail, then the rings. Returns how much there was; 0: nothing. */
 unsigned int worker_round(struct worker *w);
 
 /* Delivers a frame to a port, or counts there why not. */
@@ -92,6 +106,16 @@ void worker_ring_broken(struct worker *w, struct vring *vr);
  */
 bool worker_arm(struct worker *w);
 void worker_disarm(struct worker *w);
+
+/* mail.c: the frame goes to the owner of a receive ring, or is counted as dropped when that one is too busy. */
+void worker_mail_frame(struct worker *w, const struct vring *vr, const struct net_frame *f);
+/* The others are to know the address. */
+void worker_tell_learned(struct worker *w, uint64_t mac, const struct port *port);
+/* Makes mail visible; after it, worker_wake(w->to_wake) is due. */
+void worker_publish_mail(struct worker *w);
+/* Does what came by mail; how much it was. */
+unsigned int worker_take_mail(struct worker *w);
+bool worker_has_mail(const struct worker *w);
 
 /* True when some ring has no kick fd: such rings must be looked at every millisecond (vhost-user §SET_VRING_KICK). */
 bool worker_must_poll(const struct worker *w);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hosted/hwindow.h"
@@ -19,27 +19,46 @@
 #define RETRY_FIRST_MS	100
 #define RETRY_MAX_MS	3000
 #define REFUSE_PAUSE_MS 100
-#define CALL_LIMIT_US	10000
+#define CALL_LIMIT_NS	10000000
 
 /* ---- notifying peers ---- */
 
-static bool guard_on;
+/* The signal must interrupt the thread that writes, so each has a timer of its own. */
+static _Thread_local timer_t guard;
+static _Thread_local bool guard_on;
 
 static void guard_set(bool on)
 {
-	struct itimerval t = { 0 };
+	struct sigevent to = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM };
+	struct itimerspec every = {
+		.it_value.tv_nsec = CALL_LIMIT_NS,
+		.it_interval.tv_nsec = CALL_LIMIT_NS,
+	};
 
 	if (on == guard_on)
 		return;
-	if (on)
-		t.it_value.tv_usec = t.it_interval.tv_usec = CALL_LIMIT_US;
-	setitimer(ITIMER_REAL, &t, NULL);
 	guard_on = on;
+	if (!on) {
+		timer_delete(guard);
+		return;
+	}
+	to._sigev_un._tid = gettid();
+	if (timer_create(CLOCK_MONOTONIC, &to, &guard))
+		guard_on = false;
+	else
+		timer_settime(guard, 0, &every, NULL);
 }
 
 void hport_calls_idle(void)
 {
 	guard_set(false);
+}
+
+void hport_dead(struct hport *hp, const char *why)
+{
+	__atomic_store_n(&hp->dead, why, __ATOMIC_RELEASE);
+	switch_ask_attention(hp->sw);
+	hworkers_wake(hp->workers, 0);
 }
 
 static void on_alarm(int sig)
@@ -69,7 +88,7 @@ static void signal_peer(struct hport *hp, int fd)
 	guard_set(true);
 	/* EAGAIN: plenty of calls are pending already. */
 	if (write(fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		hp->dead = "writing its call eventfd blocks";
+		hport_dead(hp, "writing its call eventfd blocks");
 }
 
 /* ---- core/be.h ---- */
@@ -120,32 +139,68 @@ static int take_eventfd(struct hport *hp, int *slot, bool present, const char **
 static void on_kick(evutil_socket_t fd, short what, void *arg)
 {
 	/* Its only purpose is to end a wait; edge-triggered, so that nothing needs to be read. */
+	struct hport_kick *k = arg;
+
+	if (k->worker)
+		hworkers_wake(k->hp->workers, k->worker);
+}
+
+static void kick_unwatch(struct hport_kick *k)
+{
+	if (k->fd < 0)
+		return;
+	if (k->event)
+		event_del(&k->ev);
+	else
+		hworkers_unwatch(k->hp->workers, k->worker, k->fd);
+	k->event = false;
 }
 
 static void kick_drop(struct hport *hp, unsigned int queue)
 {
-	if (hp->kick_fd[queue] >= 0)
-		event_del(&hp->kick_ev[queue]);
-	fd_close(&hp->kick_fd[queue]);
+	kick_unwatch(&hp->kicks[queue]);
+	fd_close(&hp->kicks[queue].fd);
+}
+
+/* Watched in worker 0's thread, whichever worker it is for. */
+static int kick_watch(struct hport_kick *k, unsigned int worker)
+{
+	k->worker = worker;
+	event_assign(&k->ev, k->hp->base, k->fd, EV_READ | EV_ET | EV_PERSIST, on_kick, k);
+	k->event = !event_add(&k->ev, NULL);
+	return k->event ? 0 : -EINVAL;
 }
 
 static int op_bind_kick(void *ctx, unsigned int queue, bool present, const char **why)
 {
 	struct hport *hp = ctx;
+	struct hport_kick *k = &hp->kicks[queue];
 	int ret;
 
 	kick_drop(hp, queue);
-	ret = take_eventfd(hp, &hp->kick_fd[queue], present, why);
+	ret = take_eventfd(hp, &k->fd, present, why);
 	if (ret || !present)
 		return ret;
-	event_assign(&hp->kick_ev[queue], hp->base, hp->kick_fd[queue],
-		     EV_READ | EV_ET | EV_PERSIST, on_kick, hp);
-	if (event_add(&hp->kick_ev[queue], NULL)) {
+	ret = kick_watch(k, 0);
+	if (ret) {
 		*why = "the kick eventfd cannot be watched";
-		fd_close(&hp->kick_fd[queue]);
-		return -EINVAL;
+		fd_close(&k->fd);
 	}
-	return 0;
+	return ret;
+}
+
+/* What cannot be watched by its worker is passed on by worker 0, which costs a wake-up more. */
+static void op_route_kick(void *ctx, unsigned int queue, unsigned int worker)
+{
+	struct hport *hp = ctx;
+	struct hport_kick *k = &hp->kicks[queue];
+
+	if (k->fd < 0 || k->worker == worker)
+		return;
+	kick_unwatch(k);
+	k->worker = worker;
+	if (!worker || hworkers_watch(hp->workers, worker, k->fd))
+		kick_watch(k, worker);
 }
 
 static int op_bind_call(void *ctx, unsigned int queue, bool present, const char **why)
@@ -207,6 +262,7 @@ static const struct be_ops hosted_ops = {
 	.window_step = op_window_step,
 	.window_end = op_window_end,
 	.bind_kick = op_bind_kick,
+	.route_kick = op_route_kick,
 	.bind_call = op_bind_call,
 	.bind_err = op_bind_err,
 	.bind_backend_req = op_bind_backend_req,
@@ -232,6 +288,8 @@ static void session_end(struct hport *hp, const char *why)
 	else
 		log_peer(LOG_L_INFO, hp->port.name, "front-end disconnected");
 	event_del(&hp->sock_ev);
+	/* Until the fds are closed, too: other workers may be about to write them. */
+	switch_pause(hp->sw);
 	port_disconnect(&hp->port);
 	switch_port_down(hp->sw, &hp->port);
 	wire_reader_reset(&hp->reader);
@@ -243,6 +301,7 @@ static void session_end(struct hport *hp, const char *why)
 		fd_close(&hp->err_fd[i]);
 	}
 	hp->dead = NULL;
+	switch_resume(hp->sw);
 	if (hp->client)
 		set_timer(&hp->retry_ev, hp->retry_ms);
 }
@@ -337,10 +396,12 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 
 void hport_reap(struct hport *hp)
 {
-	if (!hp->dead)
+	const char *why = __atomic_load_n(&hp->dead, __ATOMIC_ACQUIRE);
+
+	if (!why)
 		return;
 	if (hp->sock >= 0)
-		session_end(hp, hp->dead);
+		session_end(hp, why);
 	hp->dead = NULL;
 }
 
@@ -385,12 +446,15 @@ struct hport *hport_open(const struct hport_conf *conf)
 	}
 	port_init(&hp->port, &pc);
 	hp->sw = conf->sw;
+	hp->workers = conf->workers;
 	hp->base = conf->base;
 	hp->client = conf->client;
 	hp->retry_ms = RETRY_FIRST_MS;
 	hp->listen_fd = hp->sock = hp->backend_req_fd = -1;
-	for (unsigned int i = 0; i < PORT_VRINGS; i++)
-		hp->kick_fd[i] = hp->call_fd[i] = hp->err_fd[i] = -1;
+	for (unsigned int i = 0; i < PORT_VRINGS; i++) {
+		hp->kicks[i].hp = hp;
+		hp->kicks[i].fd = hp->call_fd[i] = hp->err_fd[i] = -1;
+	}
 	hp->path = strdup(conf->path);
 	if (!hp->path || hport_start(hp)) {
 		free(hp->path);

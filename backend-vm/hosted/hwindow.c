@@ -9,7 +9,9 @@
 
 #include "vmm/hostlib/fds.h"
 
-/* The ports that have windows, for the signal handler: only ever changed by the thread it interrupts. */
+/*
+ * The ports that have windows, for the signal handler: changed by the thread it interrupts, or while that one stands.
+ */
 static struct hport *volatile ports[BE_PORTS_MAX];
 
 void *hwindow_map(struct hport *hp, int fd, const struct vhost_user_region *region,
@@ -78,7 +80,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 			if (mmap(w->map, w->bytes, PROT_READ | PROT_WRITE,
 				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
 				 0) != MAP_FAILED) {
-				hp->dead = "the front-end took memory away that it had shared";
+				hport_dead(hp, "the front-end took memory away that it had shared");
 				return;
 			}
 		}

@@ -2,8 +2,8 @@
 /*
  * vvu-backend: the appliance's device logic as a host process.
  *
- * One thread: rounds of the data path, events every now and then, and when there is nothing to do a wait for
- * events in which kicks are events too (core/poll.h).
+ * The first thread is worker 0: rounds of the data path, events every now and then, and when there is nothing to do a
+ * wait for events in which kicks are events too (core/poll.h). More workers (--cpus) are threads of hworker.c.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "core/poll.h"
 #include "core/stats.h"
@@ -30,7 +29,9 @@ struct backend {
 	struct event_base *base;
 	struct event *timeout;
 	struct be_switch *sw;
+	struct hworkers workers;
 	struct be_options options;
+	unsigned int cpus;
 	struct poller poller;
 	unsigned int num_ports;
 	struct hport *ports[BE_PORTS_MAX];
@@ -40,24 +41,18 @@ struct backend {
 	uint64_t started_ns;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* ---- command line ---- */
 
 static const char usage[] =
 	"Usage: vvu-backend --port NAME=SOCKET[,mode=server|client] [--port ...]\n"
-	"                   [--control PATH] [--log-level LEVEL] [APPLICATION [KEY=VALUE ...]]\n"
+	"                   [--cpus N] [--control PATH] [--log-level LEVEL]\n"
+	"                   [APPLICATION [KEY=VALUE ...]]\n"
 	"\n"
 	"Serves vhost-user network front-ends with the device logic of the appliance.\n"
 	"\n"
 	"  --port NAME=SOCKET   a port and its UNIX socket; mode=client connects instead of "
 	"listening\n"
+	"  --cpus N             threads that move frames, 1 (default) to 8\n"
 	"  --control PATH       socket that answers {\"cmd\":\"status\"} with one line of JSON\n"
 	"  --log-level LEVEL    error, warn, info (default), debug\n"
 	"  --version, --help\n"
@@ -102,8 +97,6 @@ static void add_port(struct backend *b, const char *arg)
 	}
 	conf->index = b->num_ports++;
 	conf->options = &b->options;
-	conf->sw = b->sw;
-	conf->base = b->base;
 }
 
 static void parse_application(struct backend *b, char **words, int num)
@@ -124,10 +117,21 @@ static void parse_application(struct backend *b, char **words, int num)
 		die_usage("%s", error.s);
 }
 
+static unsigned int cpus_option(const char *arg)
+{
+	char *end;
+	unsigned long n = strtoul(arg, &end, 10);
+
+	if (*arg < '0' || *arg > '9' || *end || !n || n > WORKERS_MAX)
+		die_usage("--cpus %s: 1 to %d", arg, WORKERS_MAX);
+	return (unsigned int)n;
+}
+
 static void parse_command_line(struct backend *b, int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "port", required_argument, NULL, 'p' },
+		{ "cpus", required_argument, NULL, 'n' },
 		{ "control", required_argument, NULL, 'c' },
 		{ "log-level", required_argument, NULL, 'l' },
 		{ "version", no_argument, NULL, 'v' },
@@ -140,6 +144,9 @@ static void parse_command_line(struct backend *b, int argc, char **argv)
 		switch (c) {
 		case 'p':
 			add_port(b, optarg);
+			break;
+		case 'n':
+			b->cpus = cpus_option(optarg);
 			break;
 		case 'c':
 			b->control_path = optarg;
@@ -181,7 +188,7 @@ static int on_control(void *arg, const char *cmd, struct json_object *request,
 										    : "switch"));
 	json_object_object_add(
 		reply, "uptime_ms",
-		json_object_new_int64((int64_t)((now_ns() - b->started_ns) / 1000000)));
+		json_object_new_int64((int64_t)((hworkers_now_ns() - b->started_ns) / 1000000)));
 	ports = json_object_new_array();
 	for (unsigned int i = 0; i < b->num_ports; i++) {
 		struct json_object *p = json_object_new_object();
@@ -196,7 +203,7 @@ static int on_control(void *arg, const char *cmd, struct json_object *request,
 	}
 	json_object_object_add(reply, "ports", ports);
 	counters = json_object_new_object();
-	for (unsigned int i = 0; i < stats_count(b->num_ports); i++) {
+	for (unsigned int i = 0; i < stats_count(b->num_ports, b->cpus); i++) {
 		char name[STATS_NAME_MAX + 1];
 
 		stats_name(b->sw, i, name);
@@ -235,7 +242,8 @@ static bool stopped(const struct backend *b)
 
 static void run(struct backend *b)
 {
-	uint64_t now = now_ns(), last_events = 0, deadline;
+	struct worker *w = &b->sw->workers[0];
+	uint64_t now = hworkers_now_ns(), last_events = 0, deadline;
 	unsigned int rounds = 0;
 
 	for (;;) {
@@ -246,7 +254,7 @@ static void run(struct backend *b)
 		if (++rounds < ROUNDS_PER_CLOCK && (frames || poller_spins(&b->poller)))
 			continue;
 		rounds = 0;
-		now = now_ns();
+		now = hworkers_now_ns();
 		switch_set_time(b->sw, now);
 		for (unsigned int i = 0; i < b->num_ports; i++)
 			hport_reap(b->ports[i]);
@@ -256,17 +264,33 @@ static void run(struct backend *b)
 			if (stopped(b))
 				return;
 		}
-		if (frames || !poller_sleep(&b->poller, &b->sw->workers[0], now, &deadline))
+		if (frames || !poller_sleep(&b->poller, w, now, &deadline))
 			continue;
-		wait_events(b, now, deadline);
+		if (worker_fall_asleep(w)) {
+			wait_events(b, now, deadline);
+			worker_rise(w);
+		}
 		if (stopped(b))
 			return;
-		worker_disarm(&b->sw->workers[0]);
-		now = now_ns();
+		worker_disarm(w);
+		now = hworkers_now_ns();
 		last_events = now;
 		switch_set_time(b->sw, now);
 		poller_work(&b->poller, now);
 	}
+}
+
+static void make_switch(struct backend *b)
+{
+	void *mem = aligned_alloc(64, ALIGN_UP(switch_bytes(b->cpus), (size_t)64));
+	int ret;
+
+	if (!mem)
+		die("out of memory");
+	b->sw = switch_make(mem, b->cpus);
+	ret = hworkers_open(&b->workers, b->sw, &b->options, b->base);
+	if (ret)
+		die("cannot set up workers: %s", strerror(-ret));
 }
 
 static void start(struct backend *b)
@@ -278,10 +302,14 @@ static void start(struct backend *b)
 		die("getrandom: %s", strerror(errno));
 	if (prog_stop_on_signals(b->base) || hport_signals())
 		die("cannot set up signals: %s", strerror(errno));
+	make_switch(b);
 	b->timeout = event_new(b->base, -1, 0, on_timeout, NULL);
 	if (!b->timeout)
 		die("libevent: out of memory");
 	for (unsigned int i = 0; i < b->num_ports; i++) {
+		b->confs[i].sw = b->sw;
+		b->confs[i].workers = &b->workers;
+		b->confs[i].base = b->base;
 		b->ports[i] = hport_open(&b->confs[i]);
 		if (!b->ports[i])
 			die("port %s cannot be opened; see the line above", b->confs[i].name);
@@ -295,27 +323,28 @@ static void start(struct backend *b)
 			die("cannot open the control socket %s: %s", b->control_path,
 			    strerror(errno));
 	}
-	b->started_ns = now_ns();
+	if (hworkers_start(&b->workers))
+		die("cannot start %u threads; see --cpus", b->cpus);
+	b->started_ns = hworkers_now_ns();
 	poller_init(&b->poller, &b->options, b->started_ns);
 }
 
 int main(int argc, char **argv)
 {
 	static struct backend b;
-	void *mem;
 
 	log_open("vvu-backend");
 	fd_raise_limit();
 	b.base = event_base_new();
-	mem = aligned_alloc(64, ALIGN_UP(switch_bytes(1), (size_t)64));
-	if (!b.base || !mem)
+	if (!b.base)
 		die("out of memory");
-	b.sw = switch_make(mem, 1);
+	b.cpus = 1;
 	parse_command_line(&b, argc, argv);
 	start(&b);
 	prog_ready();
 	run(&b);
 
+	hworkers_stop(&b.workers);
 	control_close(b.control);
 	for (unsigned int i = 0; i < b.num_ports; i++) {
 		hport_close(b.ports[i]);
@@ -323,6 +352,7 @@ int main(int argc, char **argv)
 		free((void *)(uintptr_t)b.confs[i].path);
 	}
 	event_free(b.timeout);
+	hworkers_close(&b.workers);
 	event_base_free(b.base);
 	libevent_global_shutdown();
 	free(b.sw);

@@ -2,7 +2,8 @@
 /*
  * The appliance: the switch in a VM of its own, one port per virtio-vhost-user device.
  *
- * Ring 3, one vCPU, interrupts off except where the loop lets them in: while sleeping, and now and then while
+ * Ring 3 on every vCPU. The boot CPU does what is in this file and is worker 0; the others are further workers
+ * (cpu.c). Interrupts are off except where the loop lets them in: while sleeping, and now and then while
  * polling. They only raise flags; the flag of a device's configuration interrupt is why its status is read at
  * all.
  *
@@ -12,6 +13,7 @@
  */
 #include "core/poll.h"
 #include "core/stats.h"
+#include "cpu.h"
 #include "rt/rt.h"
 #include "vport.h"
 
@@ -90,8 +92,8 @@ static void *need(size_t size, size_t align)
 	void *mem = rt_alloc(size, align);
 
 	if (!mem) {
-		rt_log(GD_LOG_ERROR,
-		       "out of memory: give the VM more (32 MiB is enough for 32 ports)");
+		rt_log(GD_LOG_ERROR, "out of memory: give the VM more (32 MiB is enough for 32 "
+				     "ports, 64 MiB for 8 CPUs)");
 		rt_exit(1);
 	}
 	return mem;
@@ -151,7 +153,7 @@ static void open_ports(struct appliance *a)
 
 static void announce_stats(struct appliance *a)
 {
-	a->page = need(stats_bytes(a->num), 4096);
+	a->page = need(stats_bytes(a->num, a->sw->num_workers), 4096);
 	stats_page_init(a->sw, a->page);
 	rt_stats_announce(a->page);
 }
@@ -164,7 +166,8 @@ static void take_irqs(struct appliance *a)
 	for (unsigned int i = 0; i < a->num; i++) {
 		struct vport *vp = a->ports[i];
 
-		rt_irq_take(vp->conf.work_irq);
+		if (rt_irq_take(vp->conf.work_irq))
+			vport_kicked(vp);
 		if (rt_irq_take(vp->conf.config_irq))
 			vport_status(vp);
 	}
@@ -248,16 +251,18 @@ static void timed(struct appliance *a, uint64_t now)
 
 static void sleep_until_work(struct appliance *a, uint64_t now)
 {
+	struct worker *w = &a->sw->workers[0];
 	uint64_t deadline;
 
 	take_irqs(a);
-	if (!poller_sleep(&a->poller, &a->sw->workers[0], now, &deadline))
+	if (!poller_sleep(&a->poller, w, now, &deadline))
 		return;
-	if (!pending(a, now, &deadline)) {
+	if (!pending(a, now, &deadline) && worker_fall_asleep(w)) {
 		stats_page_update(a->sw, a->page);
 		rt_idle(deadline);
+		worker_rise(w);
 	}
-	worker_disarm(&a->sw->workers[0]);
+	worker_disarm(w);
 	now = rt_now_ns();
 	a->window_ns = IRQ_WINDOW_NS;
 	a->next_window_ns = now + IRQ_WINDOW_NS;
@@ -295,6 +300,7 @@ int rt_main(const char *cmdline)
 {
 	struct appliance *a = &app;
 	struct text error;
+	unsigned int cpu;
 
 	a->p = rt_platform();
 	be_options_init(&a->options);
@@ -308,12 +314,18 @@ int rt_main(const char *cmdline)
 			  "powering off\n");
 		return 0;
 	}
-	a->sw = switch_make(need(switch_bytes(1), 64), 1);
+	a->sw = switch_make(need(switch_bytes(cpu_count()), 64), cpu_count());
+	cpu_open(a->sw);
 	open_ports(a);
 	announce_stats(a);
+	if (cpu_start(a->sw, &a->options, &cpu)) {
+		rt_log(GD_LOG_ERROR, "CPU %u does not start", cpu);
+		return 1;
+	}
 	for (unsigned int i = 0; i < a->num; i++)
 		vport_ready(a->ports[i]);
-	rt_log(GD_LOG_INFO, "%s: %u ports, %zu KiB of memory left",
-	       a->options.app == BE_APP_ECHO ? "echo" : "switch", a->num, rt_free_bytes() / 1024);
+	rt_log(GD_LOG_INFO, "%s: %u ports, %u CPUs, %zu KiB of memory left",
+	       a->options.app == BE_APP_ECHO ? "echo" : "switch", a->num, a->sw->num_workers,
+	       rt_free_bytes() / 1024);
 	run(a);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "vport.h"
 
+#include "cpu.h"
 #include "rt/rt.h"
 
 /* Messages taken of one port before the data path gets its turn. */
@@ -66,6 +67,7 @@ static void op_window_end(void *ctx, void *window, uint64_t size)
 
 	touch_del(&vp->touch, window);
 	vp->p->window_end(vp->p->ctx, window);
+	cpu_window_ended();
 }
 
 /*
@@ -76,10 +78,33 @@ static int op_bind_kick(void *ctx, unsigned int queue, bool present, const char 
 {
 	struct vport *vp = ctx;
 
-	if (!present || !(queue & 1))
+	/* With several CPUs, when it is known which one will wait for it. */
+	if (!present || !(queue & 1) || vp->sw->num_workers > 1)
 		return 0;
 	*why = "the device does not bind its notification";
 	return gd_vvu_bind_kick(&vp->dev, queue);
+}
+
+/* A device that has not got a vector for each CPU raises the boot CPU's, which passes it on. */
+static void op_route_kick(void *ctx, unsigned int queue, unsigned int worker)
+{
+	struct vport *vp = ctx;
+
+	if (vp->sw->num_workers == 1 ||
+	    (worker && !gd_vvu_bind_kick_to(&vp->dev, queue, CPU_KICK_IRQ, worker)))
+		return;
+	if (gd_vvu_bind_kick(&vp->dev, queue))
+		rt_log(GD_LOG_WARN, "%s: the device does not bind the notification of ring %u",
+		       vp->port.name, queue);
+	vp->pass_on |= BIT_U32(worker);
+}
+
+void vport_kicked(struct vport *vp)
+{
+	for (unsigned int i = 1; i < vp->sw->num_workers; i++) {
+		if (vp->pass_on & BIT_U32(i))
+			rt_cpu_wake(i);
+	}
 }
 
 /* Doorbells are wired by the device before we see the message. */
@@ -121,6 +146,7 @@ static const struct be_ops vvu_ops = {
 	.window_step = op_window_step,
 	.window_end = op_window_end,
 	.bind_kick = op_bind_kick,
+	.route_kick = op_route_kick,
 	.bind_call = op_bind,
 	.bind_err = op_bind,
 	.bind_backend_req = op_bind_backend_req,

@@ -31,6 +31,7 @@ struct vport {
 	enum vport_state state;
 	uint64_t classic_pos; /* classic layout: where the next region of a table lies */
 	bool dead;	      /* the device broke its contract: reset it */
+	uint32_t pass_on;     /* workers whose kicks raise work_irq */
 	struct touch touch;
 };
 
@@ -51,6 +52,9 @@ void vport_ready(struct vport *vp);
 
 /* The configuration interrupt was taken: looks at the device's status. */
 void vport_status(struct vport *vp);
+
+/* work_irq was raised: wakes other workers whose kick that may have been. */
+void vport_kicked(struct vport *vp);
 
 /* Does what is due on the control channel. True when there was something. */
 bool vport_control(struct vport *vp);

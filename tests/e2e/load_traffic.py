@@ -29,6 +29,15 @@ CASES = {
     "super": (2, 1, True, [("split", {"size": "65535", "window": 8, "burst": 4}),
                            ("split", {"size": "64,1518,20000,65535", "window": 8, "burst": 4})]),
 }
+# Four CPUs, so that most frames go from one to another. What is under way has to fit the mailboxes between them, too.
+SMP = {
+    "smp-pairs": (2, 1, False, [("split", {"size": "64"}), ("split-inorder", {"size": MIXED, "window": 32})]),
+    "smp-uniform": (8, 1, False, [("split", {"size": MIXED, "pattern": "uniform", "flows": 4, "window": 16})]),
+    "smp-queues": (2, 4, False, [("split", {"size": "64", "flows": 64}),
+                                 ("packed", {"size": MIXED, "flows": 64, "window": 32})]),
+    "smp-super": (2, 1, True, [("split", {"size": "64,1518,20000,65535", "window": 4, "burst": 4})]),
+}
+SMP_CPUS = 4
 TOUCH = "seq,write,read"
 
 
@@ -57,8 +66,9 @@ def one_run(run, path, front, limited, options):
 
 def check(run):
     """All layouts and sizes of the case."""
-    ports, queues, gso, visits = CASES[run.word]
-    path = run.path(ports)
+    smp = run.word in SMP
+    ports, queues, gso, visits = (SMP if smp else CASES)[run.word]
+    path = run.path(ports, cpus=SMP_CPUS if smp else 1)
     front = None
     for i, (layout, options) in enumerate(visits):
         if front is None or layout != visits[i - 1][0]:
@@ -71,6 +81,10 @@ def check(run):
         one_run(run, path, front, True, options)
         one_run(run, path, front, False, options)
     front.stop()
+    if smp:
+        shares = [path.counters()[f"worker.{i}.frames"] for i in range(SMP_CPUS)]
+        run.note(f"frames taken by each CPU: {shares}")
+        run.expect(sum(1 for n in shares if n) == min(SMP_CPUS, ports * queues), "a CPU did not take part")
 
 
-scenario.main(__doc__, check, needs=("dpdk", "load"), choices=tuple(CASES))
+scenario.main(__doc__, check, needs=("dpdk", "load"), choices=(*CASES, *SMP))

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Guests with two processors and two queue pairs each: the pairs are set up, and several flows arrive intact."""
+"""
+Guests with two processors and two queue pairs each: the pairs are set up, and several flows arrive intact; also with a CPU
+of the back-end for each pair.
+"""
 
 import pathlib
 import sys
@@ -13,7 +16,7 @@ from lib import backend, scenario
 
 def check(run):
     """Both ways, and two pings beside a transfer."""
-    path = run.path(2)
+    path = run.path(2, cpus=4 if run.word == "smp" else 1)
     a, b = run.two_guests({"queues": 2, "smp": 2}, {"queues": 2, "smp": 2})
     for guest in (a, b):
         pairs = guest.run("ls -d /sys/class/net/eth0/queues/rx-* | wc -l").text.strip()
@@ -52,4 +55,4 @@ def accounts(run, path, guests, lost):
                f"{sum(took)} frames taken, {sum(gave)} delivered, dropped {dropped or 'none'}")
 
 
-scenario.main(__doc__, check)
+scenario.main(__doc__, check, choices=("one", "smp"))

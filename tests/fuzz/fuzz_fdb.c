@@ -58,6 +58,7 @@ static void one_operation(struct input *in, unsigned int ports, uint32_t *now)
 			CHECK(fdb_lookup(&fdb, mac, *now) == port);
 			break;
 		case FDB_KNOWN:
+		case FDB_REFRESHED:
 			CHECK(fdb_lookup(&fdb, mac, *now) == port);
 			break;
 		case FDB_HELD:

@@ -59,11 +59,11 @@ class Path:
 class VmPath(Path):
     """Proxy and back-end VM."""
 
-    def __init__(self, session, count, app=("switch",), modes=None, memory="32M", cpus=1,
+    def __init__(self, session, count, app=("switch",), modes=None, memory=None, cpus=1,
                  cpu=None, shm=None, hold=None, vmm=True, vmm_args=()):
         super().__init__(session, "vm", count, modes)
         self.app = list(app)
-        self.memory = memory
+        self.memory = memory or ("32M" if cpus == 1 else "64M")
         self.cpus = cpus
         self.cpu = cpu
         self.shm = shm
@@ -121,12 +121,12 @@ class VmPath(Path):
 class HostPath(Path):
     """vvu-backend."""
 
-    def __init__(self, session, count, app=("switch",), modes=None, cpu=None):
+    def __init__(self, session, count, app=("switch",), modes=None, cpu=None, cpus=1):
         super().__init__(session, "host", count, modes)
         self.start_time = time.monotonic()
         self.backend = self.process = session.start(
             "vvu-backend", [paths.program("vvu-backend"), "--control", self.control("backend"),
-                            *self._port_args(), *app], cpus=cpu)
+                            "--cpus", cpus, *self._port_args(), *app], cpus=cpu)
 
     def wait_up(self, timeout=30):
         """Until it serves."""

@@ -71,6 +71,11 @@ static int op_bind_kick(void *ctx, unsigned int queue, bool present, const char 
 	return 0;
 }
 
+static void op_route_kick(void *ctx, unsigned int queue, unsigned int worker)
+{
+	((struct fake *)ctx)->kick_owner[queue] = worker;
+}
+
 static int op_bind(void *ctx, unsigned int queue, bool present, const char **why)
 {
 	return 0;
@@ -105,6 +110,7 @@ const struct be_ops fake_ops = {
 	.window_step = op_step,
 	.window_end = op_end,
 	.bind_kick = op_bind_kick,
+	.route_kick = op_route_kick,
 	.bind_call = op_bind,
 	.bind_err = op_bind,
 	.bind_backend_req = op_bind_req,

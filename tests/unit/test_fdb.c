@@ -28,7 +28,7 @@ static void learns_and_forgets(void **state)
 	fdb_init(&fdb, 1, 300, 4);
 	assert_int_equal(fdb_lookup(&fdb, mac(1), 0), FDB_NO_PORT);
 	assert_int_equal(fdb_learn(&fdb, mac(1), 2, 10), FDB_LEARNED);
-	assert_int_equal(fdb_learn(&fdb, mac(1), 2, 11), FDB_KNOWN);
+	assert_int_equal(fdb_learn(&fdb, mac(1), 2, 11), FDB_REFRESHED);
 	assert_int_equal(fdb_lookup(&fdb, mac(1), 12), 2);
 	assert_int_equal(fdb_lookup(&fdb, mac(2), 12), FDB_NO_PORT);
 	assert_int_equal(fdb.num, 1);
@@ -47,7 +47,7 @@ static void ages(void **state)
 	assert_int_equal(fdb_lookup(&fdb, mac(1), 1300), 0);
 	assert_int_equal(fdb_lookup(&fdb, mac(1), 1301), FDB_NO_PORT);
 	/* Seen again in time, it stays. */
-	assert_int_equal(fdb_learn(&fdb, mac(1), 0, 1300), FDB_KNOWN);
+	assert_int_equal(fdb_learn(&fdb, mac(1), 0, 1300), FDB_REFRESHED);
 	assert_int_equal(fdb_lookup(&fdb, mac(1), 1600), 0);
 	/* Expired, it may come back anywhere. */
 	assert_int_equal(fdb_learn(&fdb, mac(1), 3, 1601), FDB_LEARNED);
@@ -85,7 +85,7 @@ static void pins(void **state)
 	assert_int_equal(fdb_pin(&fdb, mac(2) | 1, 2), -EINVAL);
 	assert_int_equal(fdb_pin(&fdb, 0, 2), -EINVAL);
 	assert_int_equal(fdb_learn(&fdb, mac(1), 0, 100), FDB_PINNED);
-	assert_int_equal(fdb_learn(&fdb, mac(1), 1, 100), FDB_KNOWN);
+	assert_int_equal(fdb_learn(&fdb, mac(1), 1, 100), FDB_REFRESHED);
 	assert_int_equal(fdb_lookup(&fdb, mac(1), 1000000), 1);
 	fdb_flush(&fdb, 1);
 	assert_int_equal(fdb_lookup(&fdb, mac(1), 1000000), 1);
@@ -144,6 +144,7 @@ static void agrees_with_a_plain_table(void **state)
 			model[n].moved = now;
 			break;
 		case FDB_KNOWN:
+		case FDB_REFRESHED:
 			assert_true(live && model[n].port == (int)port);
 			break;
 		case FDB_MOVED:

@@ -838,7 +838,7 @@ static void arms_kicks_and_sleeps(void **state)
 
 static void statistics_page(void **state)
 {
-	struct stats_page *page = calloc(1, stats_bytes(PORTS));
+	struct stats_page *page = calloc(1, stats_bytes(PORTS, 1));
 	bool found = false;
 
 	connect_all(BASE);
@@ -847,7 +847,7 @@ static void statistics_page(void **state)
 	switch_poll(sw);
 	stats_page_init(sw, page);
 	assert_int_equal(page->magic, STATS_MAGIC);
-	assert_int_equal(page->count, stats_count(PORTS));
+	assert_int_equal(page->count, stats_count(PORTS, 1));
 	for (unsigned int i = 0; i < page->count; i++) {
 		const char *name = page->counters[i].name;
 

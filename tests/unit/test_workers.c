@@ -1,0 +1,590 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The switch with several workers, stepped by hand in one thread: mailboxes, who owns which pair, what passes
+ * between workers, standing and sleeping. test_smp.c has them run.
+ */
+#include "be_fake.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "abi/virtio_config.h"
+#include "be_frames.h"
+#include "core/poll.h"
+#include "core/stats.h"
+
+#define PROTO	 BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT)
+#define NET(x)	 VIRTIO_NET_FEATURE(x)
+#define BASE	 (VIRTIO_FEATURE(F_VERSION_1) | PROTO | NET(F_MQ))
+#define OFFLOADS (NET(F_CSUM) | NET(F_HOST_TSO4) | NET(F_GUEST_CSUM) | NET(F_GUEST_TSO4))
+#define PORTS	 4
+#define WORKERS	 3
+
+static struct be_switch *sw;
+static struct fake ports[PORTS];
+static unsigned int wakes[WORKERS];
+static uint8_t frame[FRAME_MAX + 64], got[FRAME_MAX + 64];
+
+static void wake(void *ctx, unsigned int worker)
+{
+	wakes[worker]++;
+}
+
+static void start(const char *options)
+{
+	static const struct switch_ops ops = { .wake = wake };
+	size_t bytes = ALIGN_UP(switch_bytes(WORKERS), (size_t)64);
+	struct be_options o;
+	struct text error;
+	void *mem = aligned_alloc(64, bytes);
+
+	assert_non_null(mem);
+	be_options_init(&o);
+	assert_int_equal(be_options_line(&o, options, &error), 0);
+	memset(mem, 0xa5, bytes); /* nothing may rely on zeroed memory */
+	memset(wakes, 0, sizeof(wakes));
+	sw = switch_make(mem, WORKERS);
+	switch_set_ops(sw, &ops);
+	for (unsigned int i = 0; i < PORTS; i++) {
+		char name[2] = { (char)('a' + i), 0 };
+
+		fake_init(&ports[i], name, i, &o);
+		switch_add_port(sw, &ports[i].port);
+	}
+	assert_int_equal(switch_init(sw, &o, 42, &error), 0);
+	switch_set_time(sw, 1000000000000);
+}
+
+static int setup(void **state)
+{
+	start("switch");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	/* One that a failed test left awake would be waited for. */
+	for (unsigned int i = 1; i < WORKERS; i++)
+		sw->workers[i].gate.asleep |= 1;
+	for (unsigned int i = 0; i < PORTS; i++)
+		fake_free(&ports[i]);
+	free(sw);
+	return 0;
+}
+
+/* Workers 1 and up begin asleep, as far as pausing goes: here they are never in the middle of anything. */
+static unsigned int step(unsigned int worker)
+{
+	return worker ? worker_round(&sw->workers[worker]) : switch_poll(sw);
+}
+
+static void step_all(void)
+{
+	for (unsigned int n = 0; n < 2; n++) {
+		for (unsigned int i = 0; i < WORKERS; i++)
+			step(i);
+	}
+}
+
+static void connect(unsigned int port, uint64_t features, unsigned int pairs)
+{
+	fake_connect(&ports[port], features);
+	for (unsigned int i = 0; i < pairs; i++)
+		fake_start_pair(&ports[port], i);
+}
+
+static void connect_all(uint64_t features)
+{
+	for (unsigned int i = 0; i < PORTS; i++) {
+		connect(i, features, 1);
+		fake_rx_post(&ports[i], 100, 2048);
+	}
+}
+
+/* A frame of len bytes from address src to dst, its content depending on salt. */
+static void make(uint8_t dst, uint8_t src, uint32_t len, uint32_t salt)
+{
+	memcpy(frame, (const uint8_t[]){ 2, 0, 0, 0, 0, dst, 2, 0, 0, 0, 0, src, 0x88, 0xb5 }, 14);
+	if (dst == 0xff)
+		memset(frame, 0xff, 6);
+	for (uint32_t i = 14; i < len; i++)
+		frame[i] = payload_byte(salt, i);
+}
+
+static void expect(unsigned int port, uint32_t len)
+{
+	int n = fake_rx(&ports[port], NULL, got);
+
+	assert_int_equal(n, len);
+	assert_memory_equal(got, frame, len);
+}
+
+static void expect_none(unsigned int port)
+{
+	assert_int_equal(fake_rx(&ports[port], NULL, got), -1);
+}
+
+static uint64_t ctr(unsigned int port, enum port_counter c)
+{
+	return switch_counter(sw, &ports[port].port, c);
+}
+
+static unsigned int owner(unsigned int port, unsigned int pair)
+{
+	return ports[port].port.owner[pair];
+}
+
+/* ---- mailboxes ---- */
+
+struct sent {
+	uint32_t len, salt;
+};
+
+static void check_record(const uint8_t *p, const struct sent *s)
+{
+	assert_int_equal((uintptr_t)p % MAILBOX_ALIGN, 0);
+	for (uint32_t i = 0; i < s->len; i++)
+		assert_int_equal(p[i], payload_byte(s->salt, i));
+}
+
+/* Random lengths, bursts and delays against a list of what was sent. */
+static void mailbox_keeps_order_and_bytes(void **state)
+{
+	static struct sent sent[200000];
+	struct mailbox *mb = aligned_alloc(64, sizeof(*mb));
+	unsigned int in = 0, out = 0, full = 0, published = 0;
+	uint32_t len;
+
+	assert_non_null(mb);
+	mailbox_init(mb);
+	srand(1);
+	for (unsigned int round = 0; round < 4000; round++) {
+		for (unsigned int n = (unsigned int)rand() % 40; n--;) {
+			uint32_t want = rand() % 8 ? 1 + (uint32_t)rand() % 200
+						   : 1 + (uint32_t)rand() % MAILBOX_RECORD;
+			uint8_t *p = mailbox_reserve(mb, want, rand() % 2);
+
+			if (!p) {
+				full++;
+				break;
+			}
+			sent[in] = (struct sent){ want, in };
+			for (uint32_t i = 0; i < want; i++)
+				p[i] = payload_byte(in, i);
+			in++;
+		}
+		if (rand() % 4)
+			published = mailbox_publish(mb) || published != in ? in : published;
+		for (unsigned int n = (unsigned int)rand() % 40; n--;) {
+			const uint8_t *p = mailbox_take(mb, &len);
+
+			assert_int_equal(p != NULL, out < published);
+			if (!p)
+				break;
+			assert_int_equal(len, sent[out].len);
+			check_record(p, &sent[out++]);
+		}
+		if (rand() % 3)
+			mailbox_release(mb);
+		assert_int_equal(mailbox_empty(mb), out == published);
+	}
+	assert_true(full > 50 && in > 10000);
+	free(mb);
+}
+
+static void mailbox_keeps_room_for_the_urgent(void **state)
+{
+	struct mailbox *mb = aligned_alloc(64, sizeof(*mb));
+	unsigned int num = 0, urgent = 0;
+	uint32_t len;
+
+	assert_non_null(mb);
+	mailbox_init(mb);
+	assert_false(mailbox_publish(mb));
+	assert_true(mailbox_empty(mb));
+	while (mailbox_reserve(mb, 1000, false))
+		num++;
+	assert_true(num > 400);
+	while (mailbox_reserve(mb, 8, true))
+		urgent++;
+	assert_true(urgent >= MAILBOX_RESERVED / 64);
+	assert_null(mailbox_take(mb, &len));
+	assert_true(mailbox_publish(mb));
+	for (unsigned int i = 0; i < num + urgent; i++) {
+		assert_non_null(mailbox_take(mb, &len));
+		assert_int_equal(len, i < num ? 1000 : 8);
+	}
+	assert_null(mailbox_take(mb, &len));
+	/* Not given back yet. */
+	assert_null(mailbox_reserve(mb, 1000, false));
+	mailbox_release(mb);
+	assert_non_null(mailbox_reserve(mb, MAILBOX_RECORD, false));
+	assert_non_null(mailbox_reserve(mb, MAILBOX_RECORD, false));
+	free(mb);
+}
+
+/* ---- spreading ---- */
+
+static void count_pairs(unsigned int *of)
+{
+	memset(of, 0, WORKERS * sizeof(*of));
+	for (unsigned int i = 0; i < WORKERS; i++) {
+		for (unsigned int r = 0; r < sw->workers[i].num_rings; r++) {
+			struct vring *vr = sw->workers[i].rings[r];
+
+			assert_int_equal(vr->owner, i);
+			assert_int_equal(vr->port->owner[vr->index / 2], i);
+			/* Both rings of a pair have one owner. */
+			assert_int_equal(vr->port->vrings[vr->index - 1].owner, i);
+			of[i]++;
+		}
+	}
+}
+
+static void spreads_pairs_evenly(void **state)
+{
+	unsigned int of[WORKERS], was[PORTS][2], moved = 0;
+
+	for (unsigned int i = 0; i < PORTS; i++)
+		connect(i, BASE, 2);
+	count_pairs(of);
+	assert_int_equal(of[0] + of[1] + of[2], 8);
+	assert_true(of[0] <= 3 && of[1] <= 3 && of[2] <= 3);
+	/* New ones do not move the old ones. */
+	for (unsigned int i = 0; i < PORTS; i++) {
+		was[i][0] = owner(i, 0);
+		was[i][1] = owner(i, 1);
+	}
+	fake_disconnect(sw, &ports[0]);
+	assert_int_equal(owner(0, 0), WORKER_NONE);
+	count_pairs(of);
+	assert_int_equal(of[0] + of[1] + of[2], 6);
+	assert_true(of[0] == 2 && of[1] == 2 && of[2] == 2);
+	for (unsigned int i = 1; i < PORTS; i++)
+		moved += (was[i][0] != owner(i, 0)) + (was[i][1] != owner(i, 1));
+	/* 3, 3, 2 pairs less one of each of two workers: at most one has to move. */
+	assert_true(moved <= 1);
+}
+
+static void counts_only_enabled_pairs(void **state)
+{
+	connect(0, BASE, 2);
+	connect(1, BASE, 2);
+	/* The second pairs run, but their guests do not use them. */
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(fake_state(&ports[i], VHOST_USER_SET_VRING_ENABLE, 2, 0), 0);
+		assert_int_equal(fake_state(&ports[i], VHOST_USER_SET_VRING_ENABLE, 3, 0), 0);
+	}
+	connect(2, BASE, 1);
+	assert_int_equal(BIT_U32(owner(0, 0)) | BIT_U32(owner(1, 0)) | BIT_U32(owner(2, 0)), 7);
+	assert_true(owner(0, 1) < WORKERS && owner(1, 1) < WORKERS);
+}
+
+static void kicks_follow_their_ring(void **state)
+{
+	for (unsigned int i = 0; i < PORTS; i++)
+		connect(i, BASE, 2);
+	for (unsigned int i = 0; i < PORTS; i++) {
+		assert_int_equal(ports[i].kick_owner[1], owner(i, 0));
+		assert_int_equal(ports[i].kick_owner[3], owner(i, 1));
+	}
+	fake_disconnect(sw, &ports[1]);
+	fake_disconnect(sw, &ports[2]);
+	for (unsigned int i = 0; i < PORTS; i += 3) {
+		assert_int_equal(ports[i].kick_owner[1], owner(i, 0));
+		assert_int_equal(ports[i].kick_owner[3], owner(i, 1));
+	}
+}
+
+/* ---- frames between workers ---- */
+
+static void floods_and_learns_everywhere(void **state)
+{
+	connect_all(BASE);
+	make(0xff, 1, 300, 7);
+	fake_tx(&ports[0], NULL, frame, 300);
+	assert_int_equal(step(owner(0, 0)), 1);
+	assert_int_equal(fake_tx_done(&ports[0]), 1);
+	step_all();
+	for (unsigned int i = 1; i < PORTS; i++)
+		expect(i, 300);
+	assert_int_equal(ctr(0, CTR_ADDRESSES_LEARNED), 1);
+	/* All workers know the address now: nobody else gets a frame for it. */
+	for (unsigned int i = 1; i < PORTS; i++) {
+		make(1, (uint8_t)(i + 1), 61, i);
+		fake_tx(&ports[i], NULL, frame, 61);
+		step_all();
+		expect(0, 61);
+		for (unsigned int k = 1; k < PORTS; k++)
+			expect_none(k);
+	}
+	for (unsigned int i = 0; i < WORKERS; i++)
+		assert_int_equal(sw->workers[i].fdb.num, PORTS);
+	fake_disconnect(sw, &ports[2]);
+	for (unsigned int i = 0; i < WORKERS; i++)
+		assert_int_equal(sw->workers[i].fdb.num, PORTS - 1);
+}
+
+static void every_length_crosses(void **state)
+{
+	connect(0, BASE | NET(F_MRG_RXBUF), 1);
+	connect(1, BASE | NET(F_MRG_RXBUF), 1);
+	assert_int_not_equal(owner(0, 0), owner(1, 0));
+	for (uint32_t len = 14; len < 9000; len = len < 200 ? len + 1 : len + 509) {
+		ports[0].next = ports[1].next = 2u << 20;
+		fake_rx_post(&ports[1], 5, 2048);
+		make(2, 1, len, len);
+		fake_tx(&ports[0], NULL, frame, len);
+		step_all();
+		expect(1, len);
+		fake_restart_ring(&ports[1], 0);
+		assert_int_equal(fake_tx_done(&ports[0]), 1);
+	}
+	assert_int_equal(switch_frames_dropped(sw), 0);
+}
+
+static void offloads_cross(void **state)
+{
+	struct frame_spec s = { .dst = 9, .src = 1, .payload = 30000, .seq = 77 };
+	struct frame_at at = frame_layout(&s);
+	struct virtio_net_hdr hdr = { VIRTIO_NET_HDR_F_NEEDS_CSUM,
+				      VIRTIO_NET_HDR_GSO_TCPV4,
+				      (uint16_t)at.payload,
+				      1448,
+				      (uint16_t)at.l4,
+				      16,
+				      0 },
+			      seen;
+	uint32_t len = frame_build(frame, &s);
+
+	connect(0, BASE | OFFLOADS, 1);
+	connect(1, BASE | OFFLOADS, 1);
+	connect(2, BASE, 1);
+	assert_int_equal(BIT_U32(owner(0, 0)) | BIT_U32(owner(1, 0)) | BIT_U32(owner(2, 0)), 7);
+	fake_rx_post(&ports[1], 1, 40000);
+	fake_rx_post(&ports[2], 40, 2048);
+	fake_tx(&ports[0], &hdr, frame, len);
+	step_all();
+	assert_int_equal(fake_rx(&ports[1], &seen, got), len);
+	assert_memory_equal(got, frame, len);
+	assert_int_equal(seen.gso_size, 1448);
+	assert_int_equal(ctr(1, CTR_TX_SUPER), 1);
+	assert_int_equal(ctr(2, CTR_TX_CUT), 1);
+	assert_int_equal(ctr(2, CTR_TX_SEGMENTS), 21);
+	for (unsigned int i = 0; i < 21; i++)
+		assert_int_equal(fake_rx(&ports[2], &seen, got),
+				 at.payload + (i < 20 ? 1448 : 1040));
+}
+
+static void full_mailboxes_drop_and_count(void **state)
+{
+	const uint32_t len = 60000;
+	uint64_t sent = 0, busy;
+
+	connect(0, BASE, 1);
+	connect(1, BASE, 1);
+	fake_rx_post(&ports[1], 40, 64000);
+	make(2, 1, len, 1);
+	for (unsigned int i = 0; i < 20; i++, sent++) {
+		fake_tx(&ports[0], NULL, frame, len);
+		assert_int_equal(step(owner(0, 0)), 1);
+		assert_int_equal(fake_tx_done(&ports[0]), 1);
+	}
+	busy = ctr(1, CTR_DROP_WORKER_BUSY);
+	assert_true(busy >= 10 && busy < 20);
+	/* The address was told all the same. */
+	step_all();
+	assert_int_equal(sw->workers[owner(1, 0)].fdb.num, 1);
+	for (uint64_t i = 0; i < sent - busy; i++)
+		expect(1, len);
+	expect_none(1);
+	assert_int_equal(ctr(1, CTR_TX_FRAMES) + busy, sent);
+	assert_int_equal(switch_frames_dropped(sw), busy);
+}
+
+static void rarp_crosses(void **state)
+{
+	connect_all(BASE);
+	assert_int_equal(fake_u64(&ports[2], VHOST_USER_SEND_RARP, 0x030000000002), 0);
+	step_all();
+	frame_make_rarp(frame, (const uint8_t[]){ 2, 0, 0, 0, 0, 3 });
+	expect(0, FRAME_RARP_LEN);
+	expect(1, FRAME_RARP_LEN);
+	expect(3, FRAME_RARP_LEN);
+	for (unsigned int i = 0; i < WORKERS; i++)
+		assert_int_equal(fdb_lookup(&sw->workers[i].fdb, 0x030000000002, 1000), 2);
+}
+
+/* ---- standing ---- */
+
+/* Frames that are on their way to a ring when it moves to another worker come out of it first, in order. */
+static void pause_empties_mailboxes(void **state)
+{
+	unsigned int was;
+
+	connect(0, BASE, 1);
+	connect(1, BASE, 1);
+	connect(2, BASE, 2);
+	connect(3, BASE, 1);
+	fake_rx_post(&ports[1], 100, 2048);
+	was = owner(1, 0);
+	assert_int_not_equal(was, owner(0, 0));
+	for (uint32_t i = 0; i < 10; i++) {
+		make(2, 1, 100, i);
+		fake_tx(&ports[0], NULL, frame, 100);
+	}
+	step(owner(0, 0));
+	expect_none(1);
+	/* Whoever has the least to do now gets somebody else's pair. */
+	fake_disconnect(sw, &ports[3]);
+	fake_disconnect(sw, &ports[2]);
+	for (uint32_t i = 10; i < 20; i++) {
+		make(2, 1, 100, i);
+		fake_tx(&ports[0], NULL, frame, 100);
+	}
+	step_all();
+	for (uint32_t i = 0; i < 20; i++) {
+		make(2, 1, 100, i);
+		expect(1, 100);
+	}
+}
+
+static void broken_rings_are_left_to_worker_0(void **state)
+{
+	struct fake *f = NULL;
+
+	connect_all(BASE);
+	for (unsigned int i = 0; i < PORTS; i++) {
+		if (owner(i, 0) == 1)
+			f = &ports[i];
+	}
+	assert_non_null(f);
+	f->drv[1].avail->idx = (uint16_t)(f->drv[1].avail->idx + FAKE_QUEUE + 1);
+	for (unsigned int i = 0; i < 3; i++)
+		step(1);
+	assert_int_equal(f->errs[1], 0);
+	assert_int_equal(f->port.num_tx, 1);
+	step(0);
+	assert_int_equal(f->errs[1], 1);
+	assert_int_equal(f->port.num_tx, 0);
+	assert_int_equal(sw->workers[1].num_rings + sw->workers[0].num_rings +
+				 sw->workers[2].num_rings,
+			 PORTS - 1);
+	fake_restart_ring(f, 1);
+	make(0xff, 9, 60, 1);
+	fake_tx(f, NULL, frame, 60);
+	step_all();
+	expect(f == &ports[0], 60);
+}
+
+static void sleepers_are_woken(void **state)
+{
+	unsigned int other;
+
+	connect_all(BASE);
+	step_all();
+	for (unsigned int i = 1; i < WORKERS; i++)
+		worker_rise(&sw->workers[i]);
+	memset(wakes, 0, sizeof(wakes));
+	make(2, 1, 60, 0);
+	fake_tx(&ports[0], NULL, frame, 60);
+	assert_int_equal(owner(0, 0), 0);
+	other = owner(1, 0);
+	assert_int_not_equal(other, 0);
+	/* Awake: no need. */
+	step(0);
+	assert_int_equal(wakes[other], 0);
+	/* There is mail: it does not fall asleep. */
+	assert_false(worker_fall_asleep(&sw->workers[other]));
+	step(other);
+	expect(1, 60);
+	assert_true(worker_fall_asleep(&sw->workers[other]));
+	for (unsigned int i = 0; i < 3; i++) {
+		fake_tx(&ports[0], NULL, frame, 60);
+		step(0);
+	}
+	/* Once is enough. */
+	assert_int_equal(wakes[other], 1);
+	worker_rise(&sw->workers[other]);
+	assert_true(step(other) > 0);
+	assert_true(worker_fall_asleep(&sw->workers[other]));
+	fake_tx(&ports[0], NULL, frame, 60);
+	step(0);
+	assert_int_equal(wakes[other], 2);
+	/* Worker 0 is woken for a ring that broke elsewhere, and does not fall asleep over it. */
+	assert_true(worker_fall_asleep(&sw->workers[0]));
+	ports[1].drv[1].avail->idx = (uint16_t)(ports[1].drv[1].avail->idx + FAKE_QUEUE + 1);
+	worker_rise(&sw->workers[other]);
+	step(other);
+	assert_int_equal(wakes[0], 1);
+	worker_rise(&sw->workers[0]);
+	assert_false(worker_fall_asleep(&sw->workers[0]));
+	assert_true(worker_fall_asleep(&sw->workers[other]));
+	step(3 - other); /* addresses others learned */
+	assert_true(worker_fall_asleep(&sw->workers[3 - other]));
+	step(0);
+	assert_int_equal(ports[1].errs[1], 1);
+	/* Changes wake those that sleep. */
+	assert_int_equal(wakes[3 - other], 1);
+}
+
+static void statistics_of_workers(void **state)
+{
+	struct stats_page *page = calloc(1, stats_bytes(PORTS, WORKERS));
+	unsigned int found = 0;
+
+	connect_all(BASE);
+	make(0xff, 1, 60, 0);
+	fake_tx(&ports[0], NULL, frame, 60);
+	step_all();
+	stats_page_init(sw, page);
+	assert_int_equal(page->count, stats_count(PORTS, WORKERS));
+	for (unsigned int i = 0; i < page->count; i++) {
+		const char *name = page->counters[i].name;
+		uint64_t value = page->counters[i].value;
+
+		for (unsigned int k = 0; k < i; k++)
+			assert_string_not_equal(name, page->counters[k].name);
+		if (!strcmp(name, "worker.0.frames") || !strcmp(name, "switch.frames_polled")) {
+			assert_int_equal(value, 1);
+			found++;
+		}
+		if (!strcmp(name, "worker.2.polls")) {
+			assert_int_equal(value, 2);
+			found++;
+		}
+		if (!strcmp(name, "switch.busy_cycles") || !strcmp(name, "worker.0.busy_cycles")) {
+			assert_true(value > 0);
+			found++;
+		}
+	}
+	assert_int_equal(found, 5);
+	free(page);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(mailbox_keeps_order_and_bytes),
+		cmocka_unit_test(mailbox_keeps_room_for_the_urgent),
+		T(spreads_pairs_evenly),
+		T(counts_only_enabled_pairs),
+		T(kicks_follow_their_ring),
+		T(floods_and_learns_everywhere),
+		T(every_length_crosses),
+		T(offloads_cross),
+		T(full_mailboxes_drop_and_count),
+		T(rarp_crosses),
+		T(pause_empties_mailboxes),
+		T(broken_rings_are_left_to_worker_0),
+		T(sleepers_are_woken),
+		T(statistics_of_workers),
+	};
+
+	return cmocka_run_group_tests_name("workers", tests, NULL, NULL);
+}
