@@ -121,7 +121,7 @@ def figures(result):
     else:
         rate = result["rx_mpps"] * 1e6
         values.update(rate=rate, gbit=result["rx_gbit"], fe_cycles=result["busy_cycles_per_frame"],
-                      ns=1e9 / rate if rate else None)
+                      ns=1e9 / rate if rate else None, fe_busy=result["busy_cycles"] / result["cycles"])
     for bad in ("damaged", "reordered", "stray"):
         if result["whole"].get(bad):
             values[bad] = result["whole"][bad]

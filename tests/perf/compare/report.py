@@ -31,6 +31,13 @@ def _beside(pairs, described):
     }
 
 
+def _front_end(pairs):
+    """How busy the front-end was, [beside the peer, beside us], 0 to 1: where it is near 1, it is what bounds the rate."""
+    shares = [[w.values["fe_busy"] for w in windows if w.values.get("fe_busy") is not None]
+              for windows in ([p.peer for p in pairs], [p.ours for p in pairs])]
+    return [_number(statistics.median(s), 2) if s else None for s in shares]
+
+
 def row(spec, result, described):
     """The rows of one matrix.Row: one per class of placement that has enough windows."""
     pairs = stats.pair(result.of(spec.ours_side), result.of(spec.peer_side), spec.figure, spec.peer_figure)
@@ -49,6 +56,7 @@ def row(spec, result, described):
             "placement": cls,
             "loss": result.loss.get(spec.ours_side, 0),
             "target": spec.target,
+            "front_end_busy": _front_end(pairs[cls]),
             "machine": _beside(pairs[cls], described),
         }
 
@@ -83,12 +91,13 @@ def _cell(value):
     return "-" if value is None else f"{value:g}"
 
 
-HEADER = ["work", "peer", "peer", "ours", "unit", "ratio", "p5", "p95", "target", "windows", "placement", "loss"]
+HEADER = ["work", "peer", "peer", "ours", "unit", "ratio", "p5", "p95", "target", "front-end busy", "windows", "placement", "loss"]
 
 
 def _cells(r):
     return [r["work"], r["peer"], _cell(r["peer_median"]), _cell(r["ours_median"]), r["unit"], _cell(r["ratio_median"]),
-            _cell(r["ratio_p5"]), _cell(r["ratio_p95"]), r["target"] or "", r["windows"], r["placement"], r["loss"]]
+            _cell(r["ratio_p5"]), _cell(r["ratio_p95"]), r["target"] or "",
+            " / ".join(_cell(x) for x in r["front_end_busy"]) if any(r["front_end_busy"]) else "", r["windows"], r["placement"], r["loss"]]
 
 
 def print_table(the_rows):
@@ -109,7 +118,8 @@ def markdown(the_rows, described, plots, quick):
              "qemu": "QEMU"}
     lines += [f"| {text} | {described[key]} |" for key, text in names.items()]
     lines += ["", "Ratio: ours over the peer's, over pairs of neighbouring windows of one placement class. `ping-pong`: median cache-line "
-              "round trip before and after these windows; `load`: load average. `loss`: frames of ours that no counter shows.", ""]
+              "round trip before and after these windows; `load`: load average. `loss`: frames of ours that no counter shows. "
+              "`front-end busy`: share of the front-end's time, beside the peer and beside us; near 1 it is the front-end that bounds the rate.", ""]
     header = HEADER + ["ping-pong, ns", "load"]
     header[2] = "peer's median"
     header[3] = "our median"
