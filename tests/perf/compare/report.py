@@ -119,7 +119,8 @@ def markdown(the_rows, described, plots, quick):
     lines += [f"| {text} | {described[key]} |" for key, text in names.items()]
     lines += ["", "Ratio: ours over the peer's, over pairs of neighbouring windows of one placement class. `ping-pong`: median cache-line "
               "round trip before and after these windows; `load`: load average. `loss`: frames of ours that no counter shows. "
-              "`front-end busy`: share of the front-end's time, beside the peer and beside us; near 1 it is the front-end that bounds the rate.", ""]
+              "`front-end busy`: share of the front-end's time, beside the peer and beside us; near 1 it is the front-end "
+              "that bounds the rate.", ""]
     header = HEADER + ["ping-pong, ns", "load"]
     header[2] = "peer's median"
     header[3] = "our median"
