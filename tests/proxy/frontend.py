@@ -383,9 +383,10 @@ class FrontEnd:
 
     # --- a session, as QEMU would do it ---
 
-    def negotiate(self, features=None, protocol=None):
+    def negotiate(self, features=None, protocol=None, rings=0):
         """
-        Features up to SET_FEATURES. features: mask of what is wanted (default: all offered), protocol likewise.
+        Features up to SET_FEATURES. features: mask of what is wanted (default: all offered), protocol likewise. rings:
+        features that a Vring cannot do but the caller can.
         """
         offered = self.get_u64("GET_FEATURES")
         if offered & abi.F_PROTOCOL_FEATURES and protocol != 0:
@@ -394,7 +395,7 @@ class FrontEnd:
             self.send("SET_PROTOCOL_FEATURES", U64.pack(want))
             self.protocol = want
         self.acked("SET_OWNER")
-        offered &= ~NOT_SUPPORTED
+        offered &= ~NOT_SUPPORTED | rings
         self.features = offered if features is None else offered & features
         if protocol == 0:
             self.features &= ~abi.F_PROTOCOL_FEATURES

@@ -11,7 +11,7 @@ from lib.procs import Failure
 from proxy import abi
 from proxy.frontend import ADDR, F_EVENT_IDX, FrontEnd, Memory, STATE, new_eventfd
 
-HEADER = ["back-end, poll, ring, ports", "rounds", "frames", "back-end slept", "interrupts", "kicks", "not kicked", "calls",
+HEADER = ["back-end, poll, ring, ports, workers", "rounds", "frames", "back-end slept", "interrupts", "kicks", "not kicked", "calls",
           "front-end slept", "longest, us", "seed"]
 # poll=, and how long the back-end spins then, in ns: where pauses are most of interest.
 POLLS = {"adaptive": 50000, "adaptive:1": 1000, "never": 0}
@@ -25,20 +25,22 @@ class Combination:
     poll: str
     ring: str
     ports: int
+    cpus: int
 
     @property
     def name(self):
         """For people."""
-        return f"{self.kind} {self.poll} {self.ring} {self.ports}"
+        return f"{self.kind} {self.poll} {self.ring} {self.ports} {self.cpus}"
 
 
 def combinations(kinds):
     """
     All. With two ports nobody but the waiting one could mend a lost wake-up; with four, more of them meet, but a kick of the other
-    pair wakes the back-end for this one.
+    pair wakes the back-end for this one. With two workers, each has one of the two ports.
     """
-    return [Combination(kind, poll, ring, ports) for kind in kinds for ring in RINGS
-            for poll, ports in [*((poll, 2) for poll in POLLS), ("adaptive", 4)]]
+    sizes = [*((poll, 2, 1) for poll in POLLS), ("adaptive", 4, 1), ("adaptive", 2, 2), ("never", 2, 2)]
+    return [Combination(kind, poll, ring, ports, cpus) for kind in kinds for ring in RINGS
+            for poll, ports, cpus in sizes]
 
 
 def program():
@@ -56,7 +58,7 @@ class Port:
         self.buffers = [self.memory.alloc(layout["size"] * layout["buffer"], 4096) for _ in range(2)]
         self.kicks = [new_eventfd(), new_eventfd()]
         self.calls = [new_eventfd(), new_eventfd()]
-        self.fe.negotiate(features | abi.F_VERSION_1 | abi.F_PROTOCOL_FEATURES)
+        self.fe.negotiate(features | abi.F_VERSION_1 | abi.F_PROTOCOL_FEATURES, rings=features)
         if self.fe.features & features != features:
             raise Failure(f"port {index} does not offer {features & ~self.fe.features:#x}")
         self.fe.set_mem_table([self.memory])
@@ -124,7 +126,7 @@ def both_sides(path, ports, said):
 def once(what, seconds, seed):
     """A row of the table; Failure when a wake-up was lost."""
     with procs.Session("soak") as session:
-        path = backend.start(session, what.kind, what.ports, app=("switch", f"poll={what.poll}"))
+        path = backend.start(session, what.kind, what.ports, app=("switch", f"poll={what.poll}"), cpus=what.cpus)
         path.wait_up()
         layout = read_layout(what.ring)
         ports = [Port(path, i, layout, RINGS[what.ring]) for i in range(what.ports)]
