@@ -206,7 +206,7 @@ def connects():
     kinds = ("vm", "host", "testpmd")
     names = {"host": PEER["host"], "testpmd": "DPDK vhost"}
     rows = [Row(f"connect to first frame, {m} front-end", names[k], f"vm {m}", f"{k} {m}", "ms", "ms")
-            for m in ("64M", "16G") for k in kinds[1:]]
+            for m in ("64M", "16G") for k in kinds[1:] if (m, k) != ("16G", "testpmd")]     # it takes all memory at once
     yield Group("connect", [Side(f"{k} {m}", k) for m in ("64M", "16G") for k in kinds], rows, seconds=20, runner="connect")
 
 
