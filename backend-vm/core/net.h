@@ -115,8 +115,11 @@ extern const struct net_isa net_isa_sse2, net_isa_avx2, net_isa_avx512;
 /* The best for this processor. */
 const struct net_isa *net_isa_choose(void);
 
-/* Takes chains of a transmit ring ahead, if none are left from the last time, and lets their first bytes come near. */
-void net_tx_look(struct worker *w, struct vring *vr);
+/*
+ * Takes chains of a transmit ring ahead, if none are left from the last time, and lets their first bytes come near.
+ * True: the ring has a burst.
+ */
+bool net_tx_look(struct worker *w, struct vring *vr);
 
 /* Takes up to NET_BURST frames of a transmit ring into w->burst. Returns their number; marks a ring that is broken. */
 unsigned int net_tx_burst(struct worker *w, struct vring *vr);

@@ -2,7 +2,7 @@
 /*
  * The hot path: plain frames from buffers taken ahead to buffers taken ahead. This file is compiled once for each
  * kind of
- * processor (net_sse2.c, net_avx2.c, net_avx512.c), which say in HOT_BYTES how wide one move is and in HOT_NAME what
+ * processor (net_sse2.c, net_avx2.c, net_avx512.c); they say in HOT_BYTES how wide one move is and in HOT_NAME what
  * the result is called. The worker chooses one of them when it starts; no frame is handled through a pointer.
  *
  * What a frame costs is cache lines that come from another processor, not instructions, so each of them is asked for
@@ -13,7 +13,16 @@
  * Checks are those of the general way: lengths here, descriptors in vq_dev_get_ones(). A frame that fails one, or needs
  * anything special, ends the run and goes the general way.
  */
+#ifndef VVU_CORE_NET_HOT_H
+#define VVU_CORE_NET_HOT_H
+
 #include "core/net_priv.h"
+
+#ifndef HOT_BYTES /* every 64-bit processor */
+#define HOT_BYTES 16
+#define HOT_NAME  net_isa_sse2
+#define HOT_TEXT  "sse2"
+#endif
 
 typedef uint8_t hot_v __attribute__((vector_size(HOT_BYTES), aligned(1), may_alias));
 
@@ -281,3 +290,5 @@ const struct net_isa HOT_NAME = {
 	.forward = hot_forward,
 	.put = hot_put,
 };
+
+#endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Which hot path this processor runs. */
 #include "core/net.h"
-#include "gd/cpu.h"
+#include "abi/cpu.h"
 
 const struct net_isa *net_isa_choose(void)
 {

@@ -68,20 +68,20 @@ bool net_frame_take(const struct port *port, struct net_frame *f, uint8_t *head,
 	return true;
 }
 
-void net_tx_look(struct worker *w, struct vring *vr)
+bool net_tx_look(struct worker *w, struct vring *vr)
 {
 	struct vring_ahead *a = &vr->ahead;
 	uint32_t hdr_len = vr->port->hdr_len;
 	int avail;
 
 	if (vr->failed)
-		return;
+		return false;
 	if (a->used == a->num) {
 		avail = vq_dev_avail(&vr->vq);
 		if (avail < 0)
 			worker_ring_broken(w, vr);
 		if (avail <= 0)
-			return;
+			return false;
 		a->put = 0;
 		a->used = 0;
 		a->num = (uint16_t)vq_dev_get_ones(&vr->vq, false, a->ones, NET_BURST);
@@ -90,7 +90,7 @@ void net_tx_look(struct worker *w, struct vring *vr)
 			__builtin_prefetch(a->ones[i].base + hdr_len);
 		}
 	}
-	w->ready[w->num_ready++] = vr;
+	return true;
 }
 
 /* Takes chains into the burst that are more than one descriptor. */

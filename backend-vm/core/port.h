@@ -31,14 +31,12 @@ enum vring_state {
 	VRING_BROKEN,  /* its front-end has been told; until GET_VRING_BASE and a new KICK */
 };
 
-/* One-entry caches of the switch, for what this ring sent last. */
+/* One-entry caches of the switch: what this ring sent last, good while the table and the second are the same. */
 struct vring_cache {
-	uint64_t src;
+	uint64_t stamp; /* of the table, when the others were looked up */
+	uint64_t src;	/* may send here */
 	uint64_t dst;
-	uint32_t src_now;
-	uint32_t dst_now;
-	uint32_t gen;
-	uint32_t out;
+	uint32_t out; /* where dst is */
 };
 
 /*

@@ -3,12 +3,12 @@
 
 #define OUT_FLOOD FDB_NO_PORT
 
+/* Neither an address nor a group. */
+#define NO_MAC UINT64_MAX
+
 /* Learns the source. CTR_COUNT, or the reason to drop the frame. */
-static enum port_counter switch_learn(struct worker *w, struct port *port,
-				      struct vring_cache *cache, uint64_t src)
+static enum port_counter switch_learn(struct worker *w, struct port *port, uint64_t src)
 {
-	if (src == cache->src && w->now == cache->src_now && w->fdb.generation == cache->gen)
-		return CTR_COUNT;
 	if (!src || fdb_is_group(src))
 		return CTR_DROP_BAD_SOURCE;
 	switch (fdb_learn(&w->fdb, src, port->index, w->now)) {
@@ -34,42 +34,46 @@ static enum port_counter switch_learn(struct worker *w, struct port *port,
 	case FDB_KNOWN:
 		break;
 	}
-	cache->src = src;
-	cache->src_now = w->now;
 	return CTR_COUNT;
 }
 
-/* The port a frame goes to, or OUT_FLOOD. */
-static unsigned int switch_lookup(struct worker *w, struct vring_cache *cache, uint64_t dst)
+/* Changes when earlier look-ups may have become wrong, and when sources are to be refreshed. */
+static inline uint64_t switch_stamp(const struct worker *w)
 {
-	unsigned int out;
-
-	if (fdb_is_group(dst))
-		return OUT_FLOOD;
-	if (dst == cache->dst && w->now == cache->dst_now && w->fdb.generation == cache->gen)
-		return cache->out;
-	out = fdb_lookup(&w->fdb, dst, w->now);
-	cache->dst = dst;
-	cache->dst_now = w->now;
-	cache->out = out;
-	return out;
+	return (uint64_t)w->now << 32 | w->fdb.generation;
 }
 
-static void switch_decide(struct worker *w, struct port *port, struct vring_cache *cache,
-			  struct net_frame *f)
+/* What the caches don't know. */
+static __attribute__((noinline)) void switch_decide_slow(struct worker *w, struct port *port,
+							 struct vring_cache *cache,
+							 struct net_frame *f)
 {
 	uint64_t dst = fdb_mac(f->bytes), src = fdb_mac(f->bytes + 6);
 
-	f->drop = (uint8_t)switch_learn(w, port, cache, src);
-	if (w->fdb.generation != cache->gen) {
-		/* The table changed: what both caches hold besides src is stale. */
-		cache->gen = w->fdb.generation;
-		cache->dst = 0;
+	if (cache->stamp != switch_stamp(w) || cache->src != src) {
+		cache->src = NO_MAC;
+		cache->dst = NO_MAC;
+		f->drop = (uint8_t)switch_learn(w, port, src);
+		cache->stamp = switch_stamp(w);
+		if (f->drop != CTR_COUNT)
+			return;
+		cache->src = src;
 	}
-	if (f->drop != CTR_COUNT)
-		return;
-	f->out = (uint8_t)switch_lookup(w, cache, dst);
-	if (f->out == port->index)
+	cache->out = fdb_is_group(dst) ? OUT_FLOOD : fdb_lookup(&w->fdb, dst, w->now);
+	cache->dst = dst;
+	f->out = (uint8_t)cache->out;
+}
+
+static inline void switch_decide(struct worker *w, struct port *port, struct vring_cache *cache,
+				 struct net_frame *f)
+{
+	uint64_t dst = fdb_mac(f->bytes), src = fdb_mac(f->bytes + 6);
+
+	if ((dst ^ cache->dst) | (src ^ cache->src) | (cache->stamp ^ switch_stamp(w)))
+		switch_decide_slow(w, port, cache, f);
+	else
+		f->out = (uint8_t)cache->out;
+	if (f->drop == CTR_COUNT && f->out == port->index)
 		f->drop = CTR_DROP_SAME_PORT;
 }
 

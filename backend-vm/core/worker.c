@@ -74,9 +74,41 @@ static void worker_clock(struct worker *w)
 	w->round_start = now;
 }
 
+/* The next ring, from number *at on, that has a burst. */
+static struct vring *worker_next(struct worker *w, unsigned int *at)
+{
+	while (*at < w->num_rings) {
+		struct vring *vr = w->rings[(*at)++];
+
+		if (net_tx_look(w, vr))
+			return vr;
+	}
+	return NULL;
+}
+
+/* One burst of each ring that has one. While one is worked on, the next one's frames come near. */
+static unsigned int worker_rings(struct worker *w)
+{
+	unsigned int frames = 0, flushed = 0, at = 0;
+	struct vring *vr = worker_next(w, &at);
+
+	while (vr) {
+		struct vring *next = worker_next(w, &at);
+
+		frames += worker_ring(w, vr);
+		if (frames - flushed >= FLUSH_FRAMES) {
+			net_flush(w);
+			flushed = frames;
+		}
+		vr = next;
+	}
+	net_flush(w);
+	return frames;
+}
+
 unsigned int worker_round(struct worker *w)
 {
-	unsigned int mails = 0, frames = 0, flushed = 0;
+	unsigned int mails = 0, frames;
 
 	worker_clock(w);
 	worker_add(&w->polls, 1);
@@ -87,17 +119,7 @@ unsigned int worker_round(struct worker *w)
 	}
 	if (w->index == 0)
 		switch_rarps(w);
-	w->num_ready = 0;
-	for (unsigned int i = 0; i < w->num_rings; i++)
-		net_tx_look(w, w->rings[i]);
-	for (unsigned int i = 0; i < w->num_ready; i++) {
-		frames += worker_ring(w, w->ready[i]);
-		if (frames - flushed >= FLUSH_FRAMES) {
-			net_flush(w);
-			flushed = frames;
-		}
-	}
-	net_flush(w);
+	frames = worker_rings(w);
 	if (!(mails + frames) || ++w->settle_rounds >= SETTLE_ROUNDS) {
 		net_settle(w);
 		w->settle_rounds = 0;

@@ -37,8 +37,6 @@ struct worker {
 	unsigned int num_rings; /* transmit rings to poll */
 	struct vring *rings[WORKER_RINGS_MAX];
 	const struct net_isa *isa;
-	unsigned int num_ready; /* those of this round that have something */
-	struct vring *ready[WORKER_RINGS_MAX];
 	unsigned int num_unsettled; /* rings whose calls net_settle() decides */
 	unsigned int settle_rounds; /* since the last time */
 	struct vring *unsettled[2 * WORKER_RINGS_MAX];

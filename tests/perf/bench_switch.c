@@ -310,7 +310,7 @@ static void measure(void)
 	double busy_per[256], total_per[256];
 	uint64_t seen = 0;
 
-	for (unsigned int r = 0; r < opt.rounds; r++) {
+	for (unsigned int r = 0; r < opt.rounds;) {
 		uint64_t start = __rdtsc(), busy = 0, frames = 0, polls = 0;
 
 		while (__rdtsc() - start < 5000000) {
@@ -328,7 +328,10 @@ static void measure(void)
 		}
 		busy_per[r] = (double)busy / (double)frames;
 		total_per[r] = (double)(__rdtsc() - start) / (double)frames;
-		seen += polls ? frames / polls : 0;
+		if (!polls) /* the other thread did not run */
+			continue;
+		seen += frames / polls;
+		r++;
 	}
 	qsort(busy_per, opt.rounds, sizeof(double), compare);
 	qsort(total_per, opt.rounds, sizeof(double), compare);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* gd/cpu.h against the compiler's own look at the CPU. (tests/guests/simd uses what it says.) */
+/* abi/cpu.h against the compiler's own look at the CPU. (tests/guests/simd uses what it says.) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "gd/cpu.h"
+#include "abi/cpu.h"
 
 static void isa(void **state)
 {

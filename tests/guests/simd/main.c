@@ -4,7 +4,7 @@
  * lost over calls of ring 0, interrupts and idling, since ring 0 touches none of them.
  */
 #include "common.h"
-#include "gd/cpu.h"
+#include "abi/cpu.h"
 #include "io.h"
 #include "ring0.h"
 

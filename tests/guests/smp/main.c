@@ -3,7 +3,7 @@
  * Everything that each CPU has for itself: interrupts, idling, its timer, vector registers, stacks,
  * exceptions, translations. And what they share: the console.
  */
-#include "gd/cpu.h"
+#include "abi/cpu.h"
 #include "io.h"
 #include "smp.h"
 

@@ -5,8 +5,8 @@
  *
  * CPUID can be a VM exit: ask once.
  */
-#ifndef VVU_GD_CPU_H
-#define VVU_GD_CPU_H
+#ifndef VVU_ABI_CPU_H
+#define VVU_ABI_CPU_H
 
 #include "abi/base.h"
 
