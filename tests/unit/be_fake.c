@@ -73,7 +73,7 @@ static int op_bind_kick(void *ctx, unsigned int queue, bool present, const char 
 
 static void op_route_kick(void *ctx, unsigned int queue, unsigned int worker)
 {
-	((struct fake *)ctx)->kick_owner[queue] = worker;
+	__atomic_store_n(&((struct fake *)ctx)->kick_owner[queue], worker, __ATOMIC_RELAXED);
 }
 
 static int op_bind(void *ctx, unsigned int queue, bool present, const char **why)
