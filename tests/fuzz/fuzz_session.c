@@ -4,15 +4,19 @@
  * memory at any time, come and go. Each front-end's memory is an allocation of its own, so that an access that
  * leaves it is seen.
  *
- * Input: u8 options (bit 0 echo, bit 1 offload=off), then operations; their first byte has the kind in bits 0-3
- * and the port in bit 7:
+ * With several workers each is stepped by itself, so that anything can be on its way in a mailbox when something else
+ * happens. Rings are split, packed, in order.
+ *
+ * Input: u8 options (bit 0 echo, bit 1 offload=off, bits 4-5 further workers), then operations; their first byte has the
+ * kind in bits 0-3 and the port in bit 7:
  *   0  message: u8 fds (0xff: as due), header, payload
  *   1  memory: le16 offset, u8 length, bytes
  *   2  poll      3  step      4  front-end goes      5  and comes
- *   6  set up: u8 features; both rings run afterwards
+ *   6  set up: u8 features (bit 3 packed, bit 4 in order); both rings run afterwards
  *   7  descriptor: u8 ring (bit 0) and slot (bits 4-7), le16 address, le16 length, u8 flags, u8 next; made available if
- *      flags bit 7
+ *      flags bit 7 (packed: in the lap that bit 0 of next says)
  *   8  clock: u8 seconds   9  arm   10  disarm   11  failures: u8 (bit 0 send, bit 1 window, bit 2 step)
+ *   12 worker: u8 which one, makes a round
  */
 #include "fuzz.h"
 
@@ -26,6 +30,7 @@
 #define RING_SIZE  16u
 #define AVAIL_AT   0x400u
 #define USED_AT	   0x800u
+#define WORKERS	   4u
 
 struct peer {
 	struct port port;
@@ -163,7 +168,9 @@ static void set_up(struct peer *p, uint8_t choice)
 		gone(p);
 	port_connect(&p->port);
 	send_u64(p, VHOST_USER_SET_FEATURES,
-		 features[choice & 3] | (choice & 4 ? p->port.offered & 0x7fff : 0));
+		 features[choice & 3] | (choice & 4 ? p->port.offered & 0x7fff : 0) |
+			 (choice & 8 ? VIRTIO_FEATURE(F_RING_PACKED) : 0) |
+			 (choice & 16 ? VIRTIO_FEATURE(F_IN_ORDER) : 0));
 	deliver(p, &mem, PORT_FDS_AS_DUE);
 	for (unsigned int i = 0; i < 4; i++)
 		step(p);
@@ -220,8 +227,17 @@ static void descriptor(struct peer *p, struct input *in)
 	flags = input_u8(in);
 	desc[slot].flags = flags & 7;
 	desc[slot].next = input_u8(in);
-	if (flags & 0x80)
+	if (p->port.features & VIRTIO_FEATURE(F_RING_PACKED)) {
+		struct vring_packed_desc *d = (struct vring_packed_desc *)(void *)&desc[slot];
+		bool lap = !(desc[slot].next & 1);
+
+		d->id = (uint16_t)slot;
+		d->flags = flags & 7;
+		if (flags & 0x80)
+			d->flags |= lap ? VRING_PACKED_DESC_F_AVAIL : VRING_PACKED_DESC_F_USED;
+	} else if (flags & 0x80) {
 		avail->ring[avail->idx++ % RING_SIZE] = (uint16_t)slot;
+	}
 }
 
 static void one_operation(struct input *in, uint32_t *now)
@@ -260,22 +276,33 @@ static void one_operation(struct input *in, uint32_t *now)
 		switch_set_time(sw, *now * UINT64_C(1000000000));
 		break;
 	case 9:
-		worker_arm(&sw->workers[0]);
+		for (unsigned int i = 0; i < sw->num_workers; i++)
+			worker_arm(&sw->workers[i]);
 		break;
 	case 10:
-		worker_disarm(&sw->workers[0]);
+		for (unsigned int i = 0; i < sw->num_workers; i++)
+			worker_disarm(&sw->workers[i]);
 		break;
 	case 11:
 		p->failures = input_u8(in);
+		break;
+	case 12:
+		worker_round(&sw->workers[input_u8(in) % sw->num_workers]);
 		break;
 	default:
 		break;
 	}
 }
 
+static void op_wake(void *ctx, unsigned int worker)
+{
+	CHECK(worker < sw->num_workers);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const names[2] = { "a", "b" };
+	static const struct switch_ops wakers = { .wake = op_wake };
 	struct input in = { data, size };
 	uint8_t choice = input_u8(&in);
 	struct be_options o;
@@ -283,9 +310,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint32_t now = 1;
 
 	if (!mem)
-		mem = aligned_alloc(64, ALIGN_UP(switch_bytes(1), (size_t)64));
+		mem = aligned_alloc(64, ALIGN_UP(switch_bytes(WORKERS), (size_t)64));
 	CHECK(mem);
-	sw = switch_make(mem, 1);
+	sw = switch_make(mem, 1 + (choice >> 4) % WORKERS);
+	switch_set_ops(sw, &wakers);
 	be_options_init(&o);
 	o.app = choice & 1 ? BE_APP_ECHO : BE_APP_SWITCH;
 	o.offload = !(choice & 2);

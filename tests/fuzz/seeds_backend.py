@@ -63,6 +63,10 @@ def session():
     sent = descriptor(0, 1, 0, 0x4000, 126, 0x80)
     for features in range(8):
         write("session", f"plain{features}", b"\0" + up(0, features) + up(1, features) + buffers + plain + sent + poll)
+    rounds = bytes(byte for i in (0, 1, 2, 1, 0, 2) for byte in (12, i))
+    for features in (1, 9, 17, 25):
+        write("session", f"smp{features}", b"\x20" + up(0, features) + up(1, features) + buffers + plain + sent + rounds +
+              b"\x84" + rounds + up(1, features) + buffers + sent + rounds)
     hdr = struct.pack("<BBHHHHH", 1, 1, 54, 50, 34, 16, 0)
     big = memory(0, 0x4000, hdr + tcp_frame(b"q" * 150))
     for receiver in (1, 5, 6):
