@@ -88,5 +88,6 @@ void mailbox_release(struct mailbox *mb)
 
 bool mailbox_empty(const struct mailbox *mb)
 {
-	return __atomic_load_n(&mb->head, __ATOMIC_RELAXED) == mb->read;
+	return __atomic_load_n(&mb->head, __ATOMIC_RELAXED) ==
+	       __atomic_load_n(&mb->tail, __ATOMIC_RELAXED);
 }

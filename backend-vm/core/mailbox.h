@@ -58,7 +58,10 @@ void *mailbox_take(struct mailbox *mb, uint32_t *len);
 /* Consumer: gives back the room of all records taken. */
 void mailbox_release(struct mailbox *mb);
 
-/* Consumer: whether there is nothing to take. */
+/*
+ * Whether there was nothing to take, all that was taken having been released. Looks at words of both sides, so that a
+ * consumer may ask while worker 0 empties the box for it.
+ */
 bool mailbox_empty(const struct mailbox *mb);
 
 #endif

@@ -7,8 +7,8 @@
  * With several workers each is stepped by itself, so that anything can be on its way in a mailbox when something else
  * happens. Rings are split, packed, in order.
  *
- * Input: u8 options (bit 0 echo, bit 1 offload=off, bits 4-5 further workers), then operations; their first byte has the
- * kind in bits 0-3 and the port in bit 7:
+ * Input: u8 options (bit 0 echo, bit 1 offload=off, bits 4-5 further workers), then operations; their first byte has
+ * the kind in bits 0-3 and the port in bit 7:
  *   0  message: u8 fds (0xff: as due), header, payload
  *   1  memory: le16 offset, u8 length, bytes
  *   2  poll      3  step      4  front-end goes      5  and comes

@@ -5,8 +5,8 @@
  * enables queue pairs, so that pairs move from worker to worker all the time.
  *
  * Every frame is numbered within its flow. In no ring may a flow be out of order; what the switch says it delivered
- * is what arrived; and every frame it took was delivered or is in a counter. A lost wake-up shows as a test that does not
- * end.
+ * is what arrived; and every frame it took was delivered or is in a counter. A lost wake-up shows as a test that never
+ * ends.
  */
 #include "be_fake.h"
 
@@ -30,7 +30,7 @@
 #define BUFFERS 64 /* of each ring */
 #define BYTES	2048u
 #define POOL_AT (2u << 20)
-#define ACTIONS 80
+#define ACTIONS 50
 #define ROUNDS	400 /* of worker 0 between two actions */
 #define IDLE	20
 #define HEADER	12u
