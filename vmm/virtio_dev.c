@@ -99,6 +99,9 @@ void virtio_dev_enable_queue(struct virtio_dev *dev, unsigned int queue)
 		.avail = gpa(q->driver),
 		.used = gpa(q->device),
 		.size = q->size,
+		.base = dev->accepted & VIRTIO_FEATURE(F_RING_PACKED) ? 0x8000 : 0,
+		.packed = dev->accepted & VIRTIO_FEATURE(F_RING_PACKED),
+		.in_order = dev->accepted & VIRTIO_FEATURE(F_IN_ORDER),
 		.event_idx = dev->accepted & VIRTIO_FEATURE(F_EVENT_IDX),
 		.indirect = dev->accepted & VIRTIO_FEATURE(F_INDIRECT_DESC),
 	};

@@ -309,6 +309,7 @@ static int init_function(struct vvu_dev *d, const struct vvu_dev_conf *conf)
 	dev->machine = d->machine;
 	dev->ops = &dev_ops;
 	dev->offered = VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_INDIRECT_DESC) |
+		       VIRTIO_FEATURE(F_RING_PACKED) | VIRTIO_FEATURE(F_IN_ORDER) |
 		       VIRTIO_FEATURE(F_EVENT_IDX) | BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT) |
 		       BIT_ULL(VVU_F_RESIDENT_BIT);
 	dev->num_queues = VVU_NUM_QUEUES;

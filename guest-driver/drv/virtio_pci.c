@@ -139,7 +139,12 @@ int gd_virtio_queue(struct gd_virtio *dev, struct gd_virtqueue *q, unsigned int 
 		return -ENOMEM;
 	if (size > max)
 		size = max;
-	err = vq_drv_init(&q->vq, q->mem, size, dev->features & VIRTIO_FEATURE(F_EVENT_IDX));
+	err = vq_drv_init_mode(&q->vq, q->mem, size,
+			       (struct vq_drv_mode){
+				       .event_idx = dev->features & VIRTIO_FEATURE(F_EVENT_IDX),
+				       .packed = dev->features & VIRTIO_FEATURE(F_RING_PACKED),
+				       .in_order = dev->features & VIRTIO_FEATURE(F_IN_ORDER),
+			       });
 	if (err)
 		return err;
 	notify = (uint64_t)COMMON_READ(dev, queue_notify_off) * dev->notify_multiplier;

@@ -118,7 +118,8 @@ int gd_vvu_open(struct gd_vvu *v, const struct gd_platform *p, const struct gd_v
 	if (err)
 		return fail(v, "cannot open the device", err);
 	err = gd_virtio_negotiate(&v->dev,
-				  VIRTIO_FEATURE(F_EVENT_IDX) |
+				  VIRTIO_FEATURE(F_EVENT_IDX) | VIRTIO_FEATURE(F_RING_PACKED) |
+					  VIRTIO_FEATURE(F_IN_ORDER) |
 					  BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT) |
 					  BIT_ULL(VVU_F_RESIDENT_BIT),
 				  VIRTIO_FEATURE(F_VERSION_1));
@@ -225,7 +226,7 @@ void gd_vvu_set_up(struct gd_vvu *v, bool up)
 
 bool gd_vvu_pending(struct gd_vvu *v)
 {
-	return *(volatile le16 *)&v->rxq.vq.used->idx != v->rxq.vq.last_used;
+	return vq_drv_pending(&v->rxq.vq);
 }
 
 bool gd_vvu_arm(struct gd_vvu *v)

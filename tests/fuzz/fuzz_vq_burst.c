@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Differential: the fast path against the slow one. Two device queues over two images of the same memory, to which a
- * hostile driver (fuzz_vq_driver.h) does the same things. The first takes and gives back with the burst calls where they
- * take anything, the second chain by chain; chains, errors, positions, calls and every byte of memory must be the same.
+ * Differential: the fast path against the slow one. Two device queues over two images of the same memory, to
+ * which a hostile driver (fuzz_vq_driver.h) does the same things. The first takes and gives back with the burst
+ * calls where they take anything, the second chain by chain; chains, errors, positions, calls and every byte of
+ * memory must be the same.
  */
 #include "fuzz_vq_driver.h"
 

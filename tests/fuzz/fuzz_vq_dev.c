@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The device side of split and packed rings, in order or not, against a driver that writes anything anywhere at any time
- * between two calls (fuzz_vq_driver.h). Input: the ring's geometry, then operations. Some operations are the driver's
- * (raw words, whole descriptors, avail entries, idx), the others are calls of the API.
+ * The device side of split and packed rings, in order or not, against a driver that writes anything anywhere at
+ * any time between two calls (fuzz_vq_driver.h). Input: the ring's geometry, then operations. Some operations
+ * are the driver's (raw words, whole descriptors, avail entries, idx), the others are calls of the API.
  */
 #include "fuzz_vq_driver.h"
 

@@ -81,6 +81,21 @@ static inline void vvu_reply(const struct vhost_user_msg *to, uint64_t value)
 	CHECK(gd_vvu_send(&vvu, &reply) == 0);
 }
 
+/* Has the device given back all that was sent? It does so one by one, so the last descriptor's own slot tells. */
+static inline bool vvu_all_used(const struct vq_drv *vq)
+{
+	const uint16_t both = VRING_PACKED_DESC_F_AVAIL | VRING_PACKED_DESC_F_USED;
+	uint16_t last = (uint16_t)(vq->avail_idx - 1);
+	uint16_t flags;
+
+	if (!vq->mode.packed)
+		return __atomic_load_n(&vq->used->idx, __ATOMIC_ACQUIRE) == vq->avail_idx;
+	if (vq->num_free == vq->size)
+		return true;
+	flags = __atomic_load_n(&vq->ring[last & (vq->size - 1u)].flags, __ATOMIC_ACQUIRE);
+	return (flags & both) == (last & vq->size ? 0 : both);
+}
+
 /*
  * The device takes an answer on a thread of its own, and may raise WORK_IRQ for it: waits until that has happened, so
  * that no late interrupt is taken for another one and no answer is lost to a ring that a test breaks next.
@@ -89,7 +104,7 @@ static inline bool vvu_settle(void)
 {
 	uint64_t end = rt_now_ns() + SLOW_NS;
 
-	while (__atomic_load_n(&vvu.txq.vq.used->idx, __ATOMIC_ACQUIRE) != vvu.txq.vq.avail_idx)
+	while (!vvu_all_used(&vvu.txq.vq))
 		if (rt_now_ns() > end)
 			return CHECKF(false, "the device does not take the answer");
 	gd_vvu_status(

@@ -40,7 +40,7 @@ static void test_status_machine(void **state)
 	accept_features(w, 0);
 	put(w, COMMON(device_status), 1, 0x0b);
 	assert_int_equal(get(w, COMMON(device_status), 1), 0x03);
-	accept_features(w, VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_RING_PACKED));
+	accept_features(w, VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_NOTIFICATION_DATA));
 	put(w, COMMON(device_status), 1, 0x0b);
 	assert_int_equal(get(w, COMMON(device_status), 1), 0x03);
 	/* DRIVER_OK without FEATURES_OK. */
@@ -67,7 +67,7 @@ static void test_features_offered(void **state)
 
 	decode_on(w);
 	put(w, COMMON(device_feature_select), 4, 1);
-	assert_int_equal(get(w, COMMON(device_feature), 4), 1);
+	assert_int_equal(get(w, COMMON(device_feature), 4), 1 << 0 | 1 << 2 | 1 << 3);
 	put(w, COMMON(device_feature_select), 4, 0);
 	assert_int_equal(get(w, COMMON(device_feature), 4), 1 << 28 | 1 << 29 | 1 << 2 | 1 << 1);
 	put(w, COMMON(device_feature_select), 4, 7);

@@ -425,15 +425,24 @@ static void test_broken_rings(void **state)
 {
 	struct world *w = *state;
 	struct vhost_user_msg msg = msg_empty(VHOST_USER_SET_OWNER);
+	struct vq_drv *txq = &w->drv.txq.vq;
 
-	w->drv.txq.vq.avail->idx += 1000;
+	if (txq->mode.packed)
+		txq->ring[txq->avail_idx % txq->size] =
+			(struct vring_packed_desc){ UINT64_MAX - 5, 100, 0,
+						    txq->avail_idx & txq->size
+							    ? VRING_PACKED_DESC_F_USED
+							    : VRING_PACKED_DESC_F_AVAIL };
+	else
+		txq->avail->idx += 1000;
 	fake_write(&w->f, (uintptr_t)w->drv.txq.notify_addr, 2, 1);
 	fake_step(&w->f);
 	assert_true(gd_vvu_needs_reset(&w->drv));
 	world_expect_end(w, true, "");
 	world_proxy_expect(w, LINK_BACKEND_DOWN);
 	world_session(w, true, 2);
-	w->drv.rxq.vq.desc[0].addr = UINT64_MAX - 5;
+	for (unsigned int i = 0; i < GD_VVU_RX_BUFFERS; i++)
+		w->drv.rxq.vq.desc[i].addr = UINT64_MAX - 5;
 	fake_proxy_message(&w->proxy, 2, 1, &msg, NULL, 0);
 	fake_step(&w->f);
 	assert_true(gd_vvu_needs_reset(&w->drv));

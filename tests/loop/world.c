@@ -50,12 +50,26 @@ void world_link(struct world *w)
 	fake_step(&w->f);
 }
 
+/* VVU_LOOP_RINGS: the rings to be negotiated, "split" or "packed", with "-inorder" or without. Not set: all offered. */
+static uint64_t rings_withheld(void)
+{
+	const char *rings = getenv("VVU_LOOP_RINGS");
+	uint64_t withheld = 0;
+
+	if (rings && !strstr(rings, "packed"))
+		withheld |= VIRTIO_FEATURE(F_RING_PACKED);
+	if (rings && !strstr(rings, "inorder"))
+		withheld |= VIRTIO_FEATURE(F_IN_ORDER);
+	return withheld;
+}
+
 void world_driver(struct world *w, bool explicit_layout)
 {
 	const struct gd_vvu_conf conf = { .bdf = WORLD_BDF,
 					  .config_irq = WORLD_CONFIG_IRQ,
 					  .work_irq = WORLD_WORK_IRQ };
 
+	w->dev->vp.dev.offered &= ~rings_withheld();
 	if (!explicit_layout)
 		w->dev->vp.dev.offered &= ~BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT);
 	assert_int_equal(gd_vvu_open(&w->drv, &w->f.platform, &conf), 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Driver side of the split ring: alone against a device that lies, then against our device side over the same
- * memory, in one thread step by step and in two threads that sleep only when the rings say they may.
+ * Driver side of the rings: alone against a device that lies, then against our device side over the same memory, in
+ * one thread step by step and in two threads that sleep only when the rings say they may. The latter in every layout.
  */
 #include "ring_memory.h"
 
@@ -110,6 +110,75 @@ static void device_lies(void **state)
 	}
 }
 
+static void device_lies_packed(void **state)
+{
+	const uint16_t used = VRING_PACKED_DESC_F_AVAIL | VRING_PACKED_DESC_F_USED;
+	const struct {
+		struct vring_packed_desc desc;
+		bool in_order;
+		int get;
+	} lies[] = {
+		{ { 0, 64, 0, used }, false, 1 },
+		{ { 0, 0, 2, used }, false, -EPROTO },	  /* not in flight */
+		{ { 0, 0, SIZE, used }, false, -EPROTO }, /* no such buffer */
+		{ { 0, 0, 0xffff, used }, false, -EPROTO },
+		{ { 0, 65, 0, used }, false, -EPROTO }, /* more than it may write */
+		{ { 0, 0, 0, 0 }, false, 0 },		/* used in another lap */
+		{ { 0, 64, 1, used }, true, 1 },	/* a batch of two */
+		{ { 0, 65, 0, used }, true, -EPROTO },
+		{ { 0, 0, 2, used }, true, -EPROTO }, /* a batch beyond what is in flight */
+		{ { 0, 0, SIZE, used }, true, -EPROTO },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(lies); i++) {
+		struct vq_drv_mode mode = { .packed = true, .in_order = lies[i].in_order };
+		uint8_t *mem = ring_memory(SIZE);
+		struct vq_drv drv;
+		uint64_t cookie;
+		uint32_t written;
+
+		assert_int_equal(vq_drv_init_mode(&drv, mem, SIZE, mode), 0);
+		assert_int_equal(vq_drv_add(&drv, gpa(0), 64, true, 7), 0);
+		assert_int_equal(vq_drv_add(&drv, gpa(0), 64, true, 8), 0);
+		drv.ring[0] = lies[i].desc;
+		assert_int_equal(vq_drv_get_used(&drv, &cookie, &written), lies[i].get);
+		if (lies[i].get == 1) {
+			assert_int_equal(cookie, 7);
+			assert_int_equal(written, 64);
+			/* The other one only if it was a batch. */
+			assert_int_equal(vq_drv_get_used(&drv, &cookie, &written),
+					 lies[i].in_order);
+		}
+		free(mem);
+	}
+}
+
+/* In a split ring idx has moved by as many as the batch. */
+static void device_lies_in_order(void **state)
+{
+	struct vq_drv_mode mode = { .in_order = true };
+	uint8_t *mem = ring_memory(SIZE);
+	struct vq_drv drv;
+	uint64_t cookie;
+	uint32_t written;
+
+	assert_int_equal(vq_drv_init_mode(&drv, mem, SIZE, mode), 0);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(vq_drv_add(&drv, gpa(0), 64, true, i), 0);
+	drv.used->ring[0] = (struct vring_used_elem){ 1, 5 };
+	drv.used->idx = 2;
+	assert_int_equal(vq_drv_get_used(&drv, &cookie, &written), 1);
+	assert_int_equal(written, 64);
+	assert_int_equal(vq_drv_get_used(&drv, &cookie, &written), 1);
+	assert_int_equal(written, 5);
+	assert_int_equal(vq_drv_get_used(&drv, &cookie, &written), 0);
+	assert_int_equal(vq_drv_add(&drv, gpa(0), 64, true, 3), 0);
+	drv.used->ring[2] = (struct vring_used_elem){ 3, 5 };
+	drv.used->idx = 3; /* two buffers, one step */
+	assert_int_equal(vq_drv_get_used(&drv, &cookie, &written), -EPROTO);
+	free(mem);
+}
+
 /* Driver and device over one piece of memory. */
 struct pair {
 	struct vq_drv drv;
@@ -124,7 +193,7 @@ struct pair {
 #define PAIR_BUF  0x80000ull
 #define SLOT	  64u
 
-static struct pair *pair_new(unsigned int size, bool event_idx)
+static struct pair *pair_new(unsigned int size, struct vq_drv_mode mode)
 {
 	struct vq_drv_layout l = vq_drv_layout(size);
 	struct pair *p = calloc(1, sizeof(*p));
@@ -139,14 +208,17 @@ static struct pair *pair_new(unsigned int size, bool event_idx)
 	memmap_init(&p->map);
 	assert_int_equal(memmap_add(&p->map, gpa(PAIR_RING), ALIGN_UP(l.bytes, 4096), p->mem), 0);
 	assert_int_equal(memmap_add(&p->map, gpa(PAIR_BUF), size * SLOT, p->buf), 0);
-	assert_int_equal(vq_drv_init(&p->drv, p->mem, size, event_idx), 0);
+	assert_int_equal(vq_drv_init_mode(&p->drv, p->mem, size, mode), 0);
 	conf = (struct vq_dev_conf){
 		.map = &p->map,
 		.desc = gpa(PAIR_RING),
 		.avail = gpa(PAIR_RING + l.avail_offset),
 		.used = gpa(PAIR_RING + l.used_offset),
 		.size = size,
-		.event_idx = event_idx,
+		.base = mode.packed ? 0x8000 : 0,
+		.packed = mode.packed,
+		.in_order = mode.in_order,
+		.event_idx = mode.event_idx,
 	};
 	assert_int_equal(vq_dev_start(&p->dev, &conf), 0);
 	return p;
@@ -209,9 +281,9 @@ static int driver_take(struct pair *p)
 	return (int)slot;
 }
 
-static void against_device(bool event_idx)
+static void against_device(void **state)
 {
-	struct pair *p = pair_new(SIZE, event_idx);
+	struct pair *p = pair_new(SIZE, *(struct vq_drv_mode *)*state);
 	uint64_t added = 0;
 	uint64_t taken = 0;
 	unsigned int calls = 0;
@@ -249,21 +321,48 @@ static void against_device(bool event_idx)
 	pair_free(p);
 }
 
-static void against_device_flags(void **state)
+/* Bursts of buffers the device only reads: in order, one used entry stands for all of them. */
+static void readable_bursts(void **state)
 {
-	against_device(false);
-}
+	struct pair *p = pair_new(SIZE, *(struct vq_drv_mode *)*state);
+	struct vq_one ones[SIZE];
+	uint64_t added = 0;
+	uint64_t taken = 0;
+	uint64_t cookie;
+	uint32_t written;
 
-static void against_device_events(void **state)
-{
-	against_device(true);
+	while (taken < 70000) {
+		unsigned int burst = 1 + (unsigned int)(added * 5 % SIZE);
+		unsigned int half = burst / 2;
+		unsigned int got;
+
+		for (unsigned int i = 0; i < burst; i++, added++)
+			assert_int_equal(vq_drv_add(&p->drv, gpa(PAIR_BUF), 8, false, added), 0);
+		assert_true(vq_dev_avail(&p->dev) > 0);
+		got = vq_dev_get_ones(&p->dev, false, ones, SIZE);
+		assert_int_equal(got, burst);
+		vq_dev_put_ones(&p->dev, ones, NULL, half);
+		vq_dev_put_ones(&p->dev, ones + half, NULL, burst - half);
+		assert_false(vq_drv_arm(&p->drv));
+		assert_false(vq_drv_pending(&p->drv));
+		vq_dev_publish(&p->dev);
+		for (unsigned int i = 0; i < burst; i++, taken++) {
+			assert_true(vq_drv_arm(&p->drv));
+			assert_true(vq_drv_pending(&p->drv));
+			assert_int_equal(vq_drv_get_used(&p->drv, &cookie, &written), 1);
+			assert_int_equal(cookie, taken);
+			assert_int_equal(written, 0);
+		}
+		assert_int_equal(vq_drv_get_used(&p->drv, &cookie, &written), 0);
+	}
+	pair_free(p);
 }
 
 /*
  * Two threads. Each sleeps in poll() as soon as its ring tells it that a notification will come. A lost
  * notification is a hang: poll() then times out and the test fails.
  */
-#define THREAD_ROUNDS 200000u
+#define THREAD_ROUNDS 100000u
 #define HANG_MS	      60000
 
 struct threads {
@@ -326,9 +425,9 @@ static void *device_thread(void *arg)
 	return (void *)(uintptr_t)wrong;
 }
 
-static void two_threads(bool event_idx)
+static void two_threads(void **state)
 {
-	struct threads t = { .pair = pair_new(SIZE, event_idx),
+	struct threads t = { .pair = pair_new(SIZE, *(struct vq_drv_mode *)*state),
 			     .kick = eventfd(0, 0),
 			     .call = eventfd(0, 0) };
 	struct vq_drv *drv = &t.pair->drv;
@@ -372,23 +471,13 @@ static void two_threads(bool event_idx)
 	pair_free(t.pair);
 }
 
-static void two_threads_flags(void **state)
-{
-	two_threads(false);
-}
-
-static void two_threads_events(void **state)
-{
-	two_threads(true);
-}
-
 /*
  * Litmus tests of the two full barriers. Both sides act at the same moment: one publishes and looks whether the
  * other wants to be told, the other asks to be told and looks whether something is there. At least one of them
  * has to see the other. Without either barrier a store waits in its processor's buffer while the load behind it
  * has been done.
  */
-#define LITMUS_ROUNDS 150000u
+#define LITMUS_ROUNDS 100000u
 
 struct litmus {
 	struct pair *pair;
@@ -442,7 +531,7 @@ static void litmus_go(struct litmus *l, unsigned int round)
 
 static void litmus_kick(void **state)
 {
-	struct litmus l = { .pair = pair_new(SIZE, true) };
+	struct litmus l = { .pair = pair_new(SIZE, *(struct vq_drv_mode *)*state) };
 	pthread_t thread;
 	uint64_t cookie;
 	uint32_t written;
@@ -470,7 +559,7 @@ static void litmus_kick(void **state)
 
 static void litmus_call(void **state)
 {
-	struct litmus l = { .pair = pair_new(SIZE, true), .calls = true };
+	struct litmus l = { .pair = pair_new(SIZE, *(struct vq_drv_mode *)*state), .calls = true };
 	pthread_t thread;
 	uint64_t cookie;
 	uint32_t written;
@@ -496,6 +585,16 @@ static void litmus_call(void **state)
 	pair_free(l.pair);
 }
 
+static struct vq_drv_mode modes[8];
+
+#define EACH_MODE(f, n)                                                                            \
+	{ #f ", split", f, NULL, NULL, &modes[n] },                                                \
+		{ #f ", packed", f, NULL, NULL, &modes[n + 1] },                                   \
+		{ #f ", split in order", f, NULL, NULL, &modes[n + 2] },                           \
+	{                                                                                          \
+#f ", packed in order", f, NULL, NULL, &modes[n + 3]                               \
+	}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -503,13 +602,21 @@ int main(void)
 		cmocka_unit_test(init_refuses),
 		cmocka_unit_test(fills_up),
 		cmocka_unit_test(device_lies),
-		cmocka_unit_test(against_device_flags),
-		cmocka_unit_test(against_device_events),
-		cmocka_unit_test(two_threads_flags),
-		cmocka_unit_test(two_threads_events),
-		cmocka_unit_test(litmus_kick),
-		cmocka_unit_test(litmus_call),
+		cmocka_unit_test(device_lies_packed),
+		cmocka_unit_test(device_lies_in_order),
+		EACH_MODE(against_device, 0),
+		EACH_MODE(against_device, 4), /* with EVENT_IDX */
+		EACH_MODE(readable_bursts, 0),
+		EACH_MODE(readable_bursts, 4),
+		EACH_MODE(two_threads, 0),
+		EACH_MODE(two_threads, 4),
+		EACH_MODE(litmus_kick, 4),
+		EACH_MODE(litmus_call, 4),
 	};
 
+	for (unsigned int i = 0; i < ARRAY_LEN(modes); i++)
+		modes[i] = (struct vq_drv_mode){ .packed = i & 1,
+						 .in_order = i & 2,
+						 .event_idx = i & 4 };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -262,6 +262,26 @@ static void truncated(void)
 	session_up();
 }
 
+/* An avail idx that jumps; a packed ring has none, there it is a buffer outside memory. */
+static void break_ring(struct vq_drv *vq, uint16_t jump)
+{
+	uint16_t next = vq->avail_idx;
+	struct vring_packed_desc *desc = &vq->ring[next & (vq->size - 1u)];
+
+	if (!vq->mode.packed) {
+		__atomic_store_n(&vq->avail->idx, (uint16_t)(next + jump), __ATOMIC_RELEASE);
+		return;
+	}
+	for (unsigned int i = 0; i < vq->size; i++)
+		vq->ring[i].addr = UINT64_MAX - 5;
+	if (!vq->num_free)
+		return;
+	desc->len = 64;
+	__atomic_store_n(&desc->flags,
+			 next & vq->size ? VRING_PACKED_DESC_F_USED : VRING_PACKED_DESC_F_AVAIL,
+			 __ATOMIC_RELEASE);
+}
+
 /* A driver that breaks its ring: the session ends, the device wants a reset, and is as new after
  * it. */
 static void broken_ring(void)
@@ -274,8 +294,7 @@ static void broken_ring(void)
 
 		rt_irq_window();
 		rt_irq_take(CONFIG_IRQ);
-		__atomic_store_n(&vq->avail->idx, (uint16_t)(vq->avail_idx + jumps[i]),
-				 __ATOMIC_RELEASE);
+		break_ring(vq, jumps[i]);
 		vvu.dev.p->mmio_write(vvu.dev.p->ctx, vvu.txq.notify_addr, 2, VVU_QUEUE_TX);
 		if (i & 1)
 			rt_printf("PEER message\n"); /* which looks at the rxq */

@@ -65,7 +65,7 @@ static void check_features(void)
 	open_device();
 	CHECKF(!accept_features(all & ~v1), "a driver without VERSION_1");
 	open_device();
-	CHECKF(!accept_features(all | VIRTIO_FEATURE(F_RING_PACKED)),
+	CHECKF(!accept_features(all | VIRTIO_FEATURE(F_NOTIFICATION_DATA)),
 	       "a feature that was not offered");
 	open_device();
 	CHECKF(!accept_features(v1 | BIT_ULL(63)), "a feature that does not exist");
