@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * What the device side of a split ring costs, in TSC cycles per chain, without the cost of moving cache lines
- * between processors: driver and device are one thread, so the figures are the instructions' own. Bursts of 32
- * chains, get and put each, one publish and one decision to call per burst. Each figure is the minimum and
- * median of many samples.
+ * What the device side of a ring costs, in TSC cycles per chain, without the cost of moving cache lines between
+ * processors: driver and device are one thread, so the figures are the instructions' own. Bursts of 32 chains, taken
+ * and given back, one publish and one decision to call per burst; what the driver does is not counted. Each figure is
+ * the minimum and median of many samples.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,11 +27,22 @@ struct bench {
 	uint8_t *low;
 	uint8_t *high;
 	struct vq_chain chain;
+	uint16_t slot; /* packed: the driver's next */
+	bool wrap;
+};
+
+/* What is measured: the layout, and whether with the burst calls. */
+struct what {
+	bool packed;
+	bool in_order;
+	bool ones;
+	bool writable;
+	bool event_idx;
 };
 
 static volatile uint8_t sink;
 
-static void set_up(struct bench *b, bool event_idx)
+static void set_up(struct bench *b, struct what what)
 {
 	struct vq_dev_conf conf = {
 		.map = &b->map,
@@ -39,7 +50,10 @@ static void set_up(struct bench *b, bool event_idx)
 		.avail = gpa(LOW + 0x2000),
 		.used = gpa(LOW + 0x4000),
 		.size = SIZE,
-		.event_idx = event_idx,
+		.base = what.packed ? 0x8000 : 0,
+		.packed = what.packed,
+		.in_order = what.in_order,
+		.event_idx = what.event_idx,
 		.indirect = true,
 	};
 
@@ -49,6 +63,8 @@ static void set_up(struct bench *b, bool event_idx)
 	if (memmap_add(&b->map, gpa(LOW), REGION, b->low) ||
 	    memmap_add(&b->map, gpa(HIGH), REGION, b->high) || vq_dev_start(&b->vq, &conf))
 		exit(1);
+	b->slot = 0;
+	b->wrap = true;
 	b->desc = (void *)b->low;
 	b->avail = (void *)(b->low + 0x2000);
 	for (uint16_t i = 0; i < SIZE; i++)
@@ -103,18 +119,46 @@ static void alternating(struct bench *b)
 						  64, 0, 0 };
 }
 
-static void burst(struct bench *b)
+/* The driver makes a burst available. */
+static void offer(struct bench *b, struct what what)
 {
+	struct vring_packed_desc *ring = (void *)b->desc;
+
+	if (!what.packed) {
+		b->avail->idx = (uint16_t)(b->avail->idx + BURST);
+		return;
+	}
+	for (unsigned int i = 0; i < BURST; i++) {
+		uint16_t at = b->slot;
+		uint16_t flags = what.writable ? VRING_DESC_F_WRITE : 0;
+
+		flags |= b->wrap ? VRING_PACKED_DESC_F_AVAIL : VRING_PACKED_DESC_F_USED;
+		ring[at] = (struct vring_packed_desc){ LOW + 0x10000 + 2048 * (at % 128u), 1536, at,
+						       flags };
+		b->slot = (at + 1) % SIZE;
+		b->wrap ^= b->slot == 0;
+	}
+}
+
+static void burst(struct bench *b, struct what what)
+{
+	static const uint32_t lengths[BURST] = { 64, 64, 64, 64 };
+	struct vq_one ones[BURST];
 	struct vq_ref refs[BURST];
 	unsigned int n = 0;
 
-	b->avail->idx = (uint16_t)(b->avail->idx + BURST);
-	while (n < BURST && vq_dev_get(&b->vq, &b->chain) == 1) {
-		refs[n++] = b->chain.ref;
-		sink = (uint8_t)b->chain.segs[0].len;
+	if (what.ones) {
+		sink = vq_dev_avail(&b->vq) > 0;
+		n = vq_dev_get_ones(&b->vq, what.writable, ones, BURST);
+		vq_dev_put_ones(&b->vq, ones, what.writable ? lengths : NULL, n);
+	} else {
+		while (n < BURST && vq_dev_get(&b->vq, &b->chain) == 1) {
+			refs[n++] = b->chain.ref;
+			sink = (uint8_t)b->chain.segs[0].len;
+		}
+		for (unsigned int i = 0; i < n; i++)
+			vq_dev_put(&b->vq, refs[i], 0);
 	}
-	for (unsigned int i = 0; i < n; i++)
-		vq_dev_put(&b->vq, refs[i], 0);
 	vq_dev_publish(&b->vq);
 	sink = vq_dev_call_needed(&b->vq);
 	if (n != BURST)
@@ -129,18 +173,23 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void run(struct bench *b, const char *name, void (*fill)(struct bench *b), bool event_idx)
+static void run(struct bench *b, const char *name, void (*fill)(struct bench *b), struct what what)
 {
 	static uint64_t samples[SAMPLES];
 
-	set_up(b, event_idx);
-	fill(b);
-	for (unsigned int i = 0; i < 1000; i++)
-		burst(b);
+	set_up(b, what);
+	if (fill)
+		fill(b);
+	for (unsigned int i = 0; i < 1000; i++) {
+		offer(b, what);
+		burst(b, what);
+	}
 	for (unsigned int i = 0; i < SAMPLES; i++) {
-		uint64_t start = __rdtsc();
+		uint64_t start;
 
-		burst(b);
+		offer(b, what);
+		start = __rdtsc();
+		burst(b, what);
 		samples[i] = __rdtsc() - start;
 	}
 	qsort(samples, SAMPLES, sizeof(samples[0]), by_value);
@@ -150,6 +199,9 @@ static void run(struct bench *b, const char *name, void (*fill)(struct bench *b)
 
 int main(void)
 {
+	static const char *const layouts[] = { "split", "packed", "split in order",
+					       "packed in order" };
+	const struct what plain = { 0 };
 	struct bench *b = calloc(1, sizeof(*b));
 
 	if (!b)
@@ -159,12 +211,24 @@ int main(void)
 	if (!b->low || !b->high)
 		return 1;
 	printf("%-34s %6s  %6s\n", "TSC cycles per chain", "min", "median");
-	run(b, "one readable descriptor", single, false);
-	run(b, "one readable descriptor, EVENT_IDX", single, true);
-	run(b, "one writable descriptor", writable, false);
-	run(b, "chain of two", chain_of_two, false);
-	run(b, "indirect table of two", indirect_of_two, false);
-	run(b, "regions by turns", alternating, false);
+	run(b, "one readable descriptor", single, plain);
+	run(b, "one readable descriptor, EVENT_IDX", single, (struct what){ .event_idx = true });
+	run(b, "one writable descriptor", writable, plain);
+	run(b, "chain of two", chain_of_two, plain);
+	run(b, "indirect table of two", indirect_of_two, plain);
+	run(b, "regions by turns", alternating, plain);
+	run(b, "regions by turns, burst calls", alternating, (struct what){ .ones = true });
+	run(b, "packed, one readable descriptor", NULL, (struct what){ .packed = true });
+	for (unsigned int i = 0; i < 8; i++) {
+		struct what what = {
+			.packed = i & 1, .in_order = i & 2, .writable = i & 4, .ones = true
+		};
+		char name[64];
+
+		snprintf(name, sizeof(name), "%s, burst calls, %s", layouts[i & 3],
+			 what.writable ? "writable" : "readable");
+		run(b, name, what.packed ? NULL : what.writable ? writable : single, what);
+	}
 	free(b->low);
 	free(b->high);
 	free(b);
