@@ -33,7 +33,8 @@
 #define FRAME_BYTES  64
 #define BURST_MAX    3
 #define DEADLINE_MS  10000
-#define SPIN_CHECKS  1000 /* rounds of spinning between two looks at the clock */
+#define PACKED_BASE  0x80008000u /* SET_VRING_BASE of a fresh one: both wrap counters 1 */
+#define SPIN_CHECKS  1000	 /* rounds of spinning between two looks at the clock */
 
 struct counts {
 	uint64_t rounds;
@@ -74,7 +75,7 @@ struct pair {
 static struct port ports[PORTS_MAX];
 static struct pair pairs[PORTS_MAX / 2];
 static unsigned int num_ports;
-static bool event_idx;
+static struct vq_drv_mode mode;
 static uint64_t spin_ns, end_ns, seed;
 
 static uint64_t now_ns(void)
@@ -103,17 +104,33 @@ static uint64_t eventfd_count(int fd)
 	return eventfd_read(fd, &v) ? 0 : v;
 }
 
+static void print_split(const struct vq_drv *vq)
+{
+	const le16 *avail_event = (const le16 *)(const void *)&vq->used->ring[vq->size];
+
+	printf("avail idx %u, flags %u, used_event %u; used idx %u, flags %u, avail_event %u",
+	       vq->avail->idx, vq->avail->flags, vq->avail->ring[vq->size], vq->used->idx,
+	       vq->used->flags, *avail_event);
+}
+
+static void print_packed(const struct vq_drv *vq)
+{
+	printf("driver event %#x flags %u; device event %#x flags %u; descriptors' flags",
+	       vq->driver_event->off_wrap, vq->driver_event->flags, vq->device_event->off_wrap,
+	       vq->device_event->flags);
+	for (unsigned int i = 0; i < vq->size; i++)
+		printf(" %x", vq->ring[i].flags);
+}
+
 static void print_ring(const struct port *port, struct ring *r)
 {
-	const le16 *used_event = &r->vq.avail->ring[r->vq.size];
-	const le16 *avail_event = (const le16 *)(const void *)&r->vq.used->ring[r->vq.size];
-
-	printf("port %u %s: avail idx %u (kick decided up to %u, flags %u, used_event %u), "
-	       "used idx %u (taken up to %u, flags %u, avail_event %u), "
-	       "unread kicks %llu, calls %llu\n",
-	       port->index, r->what, r->vq.avail->idx, r->vq.avail_kicked, r->vq.avail->flags,
-	       *used_event, r->vq.used->idx, r->vq.last_used, r->vq.used->flags, *avail_event,
-	       (unsigned long long)eventfd_count(r->kick),
+	printf("port %u %s: added %u, kick decided up to %u, taken %u; ", port->index, r->what,
+	       r->vq.avail_idx, r->vq.avail_kicked, r->vq.last_used);
+	if (mode.packed)
+		print_packed(&r->vq);
+	else
+		print_split(&r->vq);
+	printf("; unread kicks %llu, calls %llu\n", (unsigned long long)eventfd_count(r->kick),
 	       (unsigned long long)eventfd_count(r->call));
 }
 
@@ -145,10 +162,15 @@ static _Noreturn void broken(const struct port *port, const struct ring *r, cons
 /* Without EVENT_IDX the driver says with a flag whether it wants calls. */
 static void want_calls(struct ring *r, bool want)
 {
-	if (event_idx)
+	if (mode.event_idx)
 		return;
-	__atomic_store_n(&r->vq.avail->flags, want ? 0 : VRING_AVAIL_F_NO_INTERRUPT,
-			 __ATOMIC_RELAXED);
+	if (mode.packed)
+		__atomic_store_n(&r->vq.driver_event->flags,
+				 want ? VRING_PACKED_EVENT_F_ENABLE : VRING_PACKED_EVENT_F_DISABLE,
+				 __ATOMIC_RELAXED);
+	else
+		__atomic_store_n(&r->vq.avail->flags, want ? 0 : VRING_AVAIL_F_NO_INTERRUPT,
+				 __ATOMIC_RELAXED);
 	if (want)
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
@@ -364,7 +386,7 @@ static _Noreturn void usage(void)
 {
 	fputs("Usage: pauses --layout FEATURES\n"
 	      "       pauses SECONDS SEED SPIN_NS FEATURES PORT PORT ...\n"
-	      "FEATURES: split or event. PORT: "
+	      "FEATURES: split or packed, then any of -event, -order. PORT: "
 	      "MEMORY_FD,BYTES,RX_RING,TX_RING,RX_BUFFERS,TX_BUFFERS,RX_KICK,RX_CALL,"
 	      "TX_KICK,TX_CALL\n",
 	      stderr);
@@ -377,7 +399,7 @@ static void open_ring(struct ring *r, const char *what, uint8_t *mem, unsigned i
 	r->what = what;
 	r->mem = mem;
 	r->buffers = buffers;
-	if (vq_drv_init(&r->vq, mem + ring, RING_SIZE, event_idx))
+	if (vq_drv_init_mode(&r->vq, mem + ring, RING_SIZE, mode))
 		usage();
 	want_calls(r, false);
 }
@@ -412,8 +434,9 @@ static void print_layout(void)
 	struct vq_drv_layout l = vq_drv_layout(RING_SIZE);
 
 	printf("{\"size\": %d, \"avail\": %u, \"used\": %u, \"bytes\": %u, \"buffer\": %d, "
-	       "\"base\": 0}\n",
-	       RING_SIZE, l.avail_offset, l.used_offset, l.bytes, BUFFER_BYTES);
+	       "\"base\": %u}\n",
+	       RING_SIZE, l.avail_offset, l.used_offset, l.bytes, BUFFER_BYTES,
+	       mode.packed ? PACKED_BASE : 0);
 }
 
 static void print_counts(void)
@@ -441,9 +464,17 @@ static void print_counts(void)
 	       (unsigned long long)sum.longest_ns / 1000);
 }
 
+static void set_mode(const char *features)
+{
+	mode.packed = strstr(features, "packed");
+	mode.event_idx = strstr(features, "-event");
+	mode.in_order = strstr(features, "-order");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "--layout")) {
+		set_mode(argv[2]);
 		print_layout();
 		return 0;
 	}
@@ -451,7 +482,7 @@ int main(int argc, char **argv)
 		usage();
 	seed = strtoull(argv[2], NULL, 0);
 	spin_ns = strtoull(argv[3], NULL, 0);
-	event_idx = !strcmp(argv[4], "event");
+	set_mode(argv[4]);
 	for (int i = 5; i < argc; i++)
 		open_port(argv[i]);
 	end_ns = now_ns() + (uint64_t)(strtod(argv[1], NULL) * 1e9);

@@ -9,13 +9,14 @@ import subprocess
 from lib import backend, paths, procs, quiet
 from lib.procs import Failure
 from proxy import abi
-from proxy.frontend import ADDR, F_EVENT_IDX, FrontEnd, Memory, STATE, new_eventfd
+from proxy.frontend import ADDR, F_EVENT_IDX, F_IN_ORDER, F_RING_PACKED, FrontEnd, Memory, STATE, new_eventfd
 
 HEADER = ["back-end, poll, ring, ports, workers", "rounds", "frames", "back-end slept", "interrupts", "kicks", "not kicked", "calls",
           "front-end slept", "longest, us", "seed"]
 # poll=, and how long the back-end spins then, in ns: where pauses are most of interest.
 POLLS = {"adaptive": 50000, "adaptive:1": 1000, "never": 0}
-RINGS = {"split": 0, "event": F_EVENT_IDX}
+RINGS = {"split": 0, "split-event": F_EVENT_IDX, "packed": F_RING_PACKED, "packed-event": F_RING_PACKED | F_EVENT_IDX,
+         "split-event-order": F_EVENT_IDX | F_IN_ORDER, "packed-event-order": F_RING_PACKED | F_EVENT_IDX | F_IN_ORDER}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ def combinations(kinds):
     """
     sizes = [*((poll, 2, 1) for poll in POLLS), ("adaptive", 4, 1), ("adaptive", 2, 2), ("never", 2, 2)]
     return [Combination(kind, poll, ring, ports, cpus) for kind in kinds for ring in RINGS
-            for poll, ports, cpus in sizes]
+            for poll, ports, cpus in (sizes if not ring.endswith("order") else sizes[:1])]
 
 
 def program():
