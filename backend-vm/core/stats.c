@@ -112,7 +112,7 @@ static uint64_t switch_value(const struct be_switch *sw, unsigned int at)
 	case 1:
 		return switch_frames_dropped(sw);
 	case 2:
-		return sw->workers[0].fdb.num;
+		return __atomic_load_n(&sw->workers[0].fdb.num, __ATOMIC_RELAXED);
 	default:
 		return workers_sum(sw, worker_names[at - ARRAY_LEN(switch_names)].offset);
 	}
@@ -151,4 +151,18 @@ void stats_page_update(const struct be_switch *sw, struct stats_page *page)
 
 	for (unsigned int i = 0; i < count; i++)
 		page->counters[i].value = stats_value(sw, i);
+}
+
+void stats_page_share(const struct be_switch *sw, struct stats_page *page, uint32_t *requests)
+{
+	uint32_t seen;
+
+	/* Whoever is at it looks again whether there were more requests, and finds this one. */
+	if (__atomic_fetch_add(requests, 1, __ATOMIC_SEQ_CST))
+		return;
+	do {
+		seen = __atomic_load_n(requests, __ATOMIC_ACQUIRE);
+		stats_page_update(sw, page);
+	} while (!__atomic_compare_exchange_n(requests, &seen, 0, false, __ATOMIC_SEQ_CST,
+					      __ATOMIC_RELAXED));
 }

@@ -37,4 +37,10 @@ uint64_t stats_value(const struct be_switch *sw, unsigned int i);
 void stats_page_init(const struct be_switch *sw, struct stats_page *page);
 void stats_page_update(const struct be_switch *sw, struct stats_page *page);
 
+/*
+ * The same by any worker, before it sleeps: what it counted last must not have to wait for worker 0, which may sleep
+ * already. Of several at once one does it, for the others too. *requests: 0 at first, of all who may be doing this.
+ */
+void stats_page_share(const struct be_switch *sw, struct stats_page *page, uint32_t *requests);
+
 #endif

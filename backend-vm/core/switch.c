@@ -280,7 +280,7 @@ void switch_port_down(struct be_switch *sw, struct port *port)
 
 uint64_t switch_counter(const struct be_switch *sw, const struct port *port, enum port_counter c)
 {
-	uint64_t sum = port->counters[c];
+	uint64_t sum = __atomic_load_n(&port->counters[c], __ATOMIC_RELAXED);
 
 	for (unsigned int i = 0; i < sw->num_workers; i++)
 		sum += __atomic_load_n(&sw->workers[i].counters[port->index].v[c],

@@ -13,6 +13,8 @@ struct cpu {
 
 static struct cpu cpus[WORKERS_MAX];
 static uint32_t windows_ended;
+static struct stats_page *stats;
+static uint32_t stats_requests;
 
 static void op_wake(void *ctx, unsigned int worker)
 {
@@ -35,6 +37,11 @@ void cpu_window_ended(void)
 	__atomic_store_n(&windows_ended, windows_ended + 1, __ATOMIC_RELAXED);
 }
 
+void cpu_stats(struct be_switch *sw)
+{
+	stats_page_share(sw, stats, &stats_requests);
+}
+
 /*
  * A kick that comes after the rings were armed raises the flag, so the flag is forgotten before. One that came
  * earlier has left its work in the ring, where arming finds it.
@@ -47,6 +54,7 @@ static void cpu_sleep(struct cpu *cpu, uint64_t now)
 	rt_irq_take(CPU_KICK_IRQ);
 	if (!poller_sleep(&cpu->poller, w, now, &deadline))
 		return;
+	cpu_stats(w->sw);
 	if (worker_fall_asleep(w)) {
 		rt_idle(deadline);
 		worker_rise(w);
@@ -94,8 +102,10 @@ void cpu_open(struct be_switch *sw)
 	switch_set_ops(sw, &ops);
 }
 
-int cpu_start(struct be_switch *sw, const struct be_options *options, unsigned int *cpu)
+int cpu_start(struct be_switch *sw, const struct be_options *options, struct stats_page *page,
+	      unsigned int *cpu)
 {
+	stats = page;
 	for (*cpu = 1; *cpu < sw->num_workers; (*cpu)++) {
 		struct cpu *c = &cpus[*cpu];
 		int ret;

@@ -7,7 +7,7 @@
 #define BACKEND_VM_CPU_H
 
 #include "core/poll.h"
-#include "core/switch.h"
+#include "core/stats.h"
 
 /* What kicks raise at CPUs but 0; there each port has a number of its own. */
 #define CPU_KICK_IRQ 127
@@ -19,7 +19,11 @@ unsigned int cpu_count(void);
 void cpu_open(struct be_switch *sw);
 
 /* Starts them; the switch is set up. 0, or negative with *cpu the one that does not start. */
-int cpu_start(struct be_switch *sw, const struct be_options *options, unsigned int *cpu);
+int cpu_start(struct be_switch *sw, const struct be_options *options, struct stats_page *page,
+	      unsigned int *cpu);
+
+/* Any CPU: brings the statistics page up to date. */
+void cpu_stats(struct be_switch *sw);
 
 /* Boot CPU, the others standing: a window ended, no CPU may use what it remembers of it. */
 void cpu_window_ended(void);

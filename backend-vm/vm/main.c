@@ -244,7 +244,7 @@ static void timed(struct appliance *a, uint64_t now)
 		irq_window(a, now);
 	if (now >= a->next_stats_ns) {
 		a->next_stats_ns = now + STATS_EVERY_NS;
-		stats_page_update(a->sw, a->page);
+		cpu_stats(a->sw);
 		check_ending(a);
 	}
 }
@@ -258,7 +258,7 @@ static void sleep_until_work(struct appliance *a, uint64_t now)
 	if (!poller_sleep(&a->poller, w, now, &deadline))
 		return;
 	if (!pending(a, now, &deadline) && worker_fall_asleep(w)) {
-		stats_page_update(a->sw, a->page);
+		cpu_stats(a->sw);
 		rt_idle(deadline);
 		worker_rise(w);
 	}
@@ -318,7 +318,7 @@ int rt_main(const char *cmdline)
 	cpu_open(a->sw);
 	open_ports(a);
 	announce_stats(a);
-	if (cpu_start(a->sw, &a->options, &cpu)) {
+	if (cpu_start(a->sw, &a->options, a->page, &cpu)) {
 		rt_log(GD_LOG_ERROR, "CPU %u does not start", cpu);
 		return 1;
 	}

@@ -537,12 +537,15 @@ static void statistics_of_workers(void **state)
 {
 	struct stats_page *page = calloc(1, stats_bytes(PORTS, WORKERS));
 	unsigned int found = 0;
+	uint32_t requests = 0;
 
 	connect_all(BASE);
 	make(0xff, 1, 60, 0);
 	fake_tx(&ports[0], NULL, frame, 60);
 	step_all();
 	stats_page_init(sw, page);
+	stats_page_share(sw, page, &requests);
+	assert_int_equal(requests, 0);
 	assert_int_equal(page->count, stats_count(PORTS, WORKERS));
 	for (unsigned int i = 0; i < page->count; i++) {
 		const char *name = page->counters[i].name;
