@@ -8,8 +8,8 @@
  *   net_forward()    plain frames -> receive buffers taken ahead                                    net_hot.c
  *   net_deliver()    any frame -> one receive ring: one copy, sender's buffer to receiver's         net_rx.c
  *                    ... in software what the receiver cannot do itself                             net_soft.c
- *   net_tx_done()    the burst goes back to its sender                                              net_tx.c
  *   net_flush()      receivers see what was delivered                                               net_rx.c
+ *   net_tx_flush()   bursts go back to their senders                                                net_tx.c
  *   net_settle()     calls that were not decided on the way                                         net_rx.c
  *
  * All of this is one worker's (worker.h) and touches only rings which that worker owns.
@@ -127,8 +127,11 @@ unsigned int net_tx_burst(struct worker *w, struct vring *vr);
 /* Returns the last n frames of the burst to the ring as not taken. */
 void net_tx_untake(struct worker *w, unsigned int n);
 
-/* Gives the burst back to its sender; calls it if it wants to be. */
+/* The burst has been forwarded; its sender gets it back with net_tx_flush(). */
 void net_tx_done(struct worker *w);
+
+/* Gives bursts back to their senders; calls those that want to be. After net_flush(): receivers wait, senders don't. */
+void net_tx_flush(struct worker *w);
 
 /* All len bytes of a frame, to private memory. */
 void net_frame_copy(const struct net_frame *f, uint8_t *to);

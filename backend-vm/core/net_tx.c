@@ -160,18 +160,29 @@ void net_tx_done(struct worker *w)
 	for (unsigned int i = 0; i < b->num; i++)
 		bytes += b->frames[i].len;
 	if (b->ahead) {
-		vq_dev_put_ones(&vr->vq, &a->ones[a->used], NULL, b->num);
 		a->used = (uint16_t)(a->used + b->num);
-		a->put = a->used;
 	} else {
 		for (unsigned int i = 0; i < b->num; i++)
 			vq_dev_put(&vr->vq, b->frames[i].ref, 0);
 	}
 	worker_count(w, vr->port, CTR_RX_FRAMES, b->num);
 	worker_count(w, vr->port, CTR_RX_BYTES, bytes);
-	net_ring_flush(w, vr);
-	if (vr->vq.broken)
-		worker_ring_broken(w, vr);
+	w->done[w->num_done++] = vr;
+}
+
+void net_tx_flush(struct worker *w)
+{
+	for (unsigned int i = 0; i < w->num_done; i++) {
+		struct vring *vr = w->done[i];
+		struct vring_ahead *a = &vr->ahead;
+
+		vq_dev_put_ones(&vr->vq, &a->ones[a->put], NULL, a->used - a->put);
+		a->put = a->used;
+		net_ring_flush(w, vr);
+		if (vr->vq.broken)
+			worker_ring_broken(w, vr);
+	}
+	w->num_done = 0;
 }
 
 void net_frame_copy(const struct net_frame *f, uint8_t *to)

@@ -103,6 +103,7 @@ static unsigned int worker_rings(struct worker *w)
 		vr = next;
 	}
 	net_flush(w);
+	net_tx_flush(w);
 	return frames;
 }
 

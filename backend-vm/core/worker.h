@@ -40,6 +40,8 @@ struct worker {
 	unsigned int num_unsettled; /* rings whose calls net_settle() decides */
 	unsigned int settle_rounds; /* since the last time */
 	struct vring *unsettled[2 * WORKER_RINGS_MAX];
+	unsigned int num_done; /* transmit rings whose bursts are to go back */
+	struct vring *done[WORKER_RINGS_MAX];
 	unsigned int num_dirty; /* receive rings that may have entries nobody was told of */
 	struct vring *dirty[WORKER_RINGS_MAX];
 

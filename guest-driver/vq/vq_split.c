@@ -53,6 +53,12 @@ int vq_split_avail(struct vq_dev *vq)
 	uint16_t num = (uint16_t)(idx - vq->last_avail);
 
 	if (num == 0) {
+		/*
+		 * What the driver writes next is wanted together with its idx, not after it: while the load of
+		 * a new idx is on its way, the processor runs ahead into the next look, and to here.
+		 */
+		__builtin_prefetch(&vq->avail->ring[vq->last_avail & (vq->size - 1u)]);
+		__builtin_prefetch(&vq->desc[vq->expect]);
 		vq->avail_seen = idx;
 		return 0;
 	}
@@ -253,6 +259,8 @@ unsigned int vq_split_get_ones(struct vq_dev *vq, bool writable, struct vq_one *
 		ones[i].len = desc.len;
 	}
 	vq->last_avail = (uint16_t)(vq->last_avail + i);
+	if (i)
+		vq->expect = (uint16_t)(ones[i - 1].ref.id + 1) & (vq->size - 1u);
 	return i;
 }
 

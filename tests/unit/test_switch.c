@@ -814,8 +814,12 @@ static void arms_kicks_and_sleeps(void **state)
 	connect_all(BASE | VIRTIO_FEATURE(F_EVENT_IDX));
 	be_options_init(&o);
 	poller_init(&p, &o, 0);
-	assert_false(poller_sleep(&p, &sw->workers[0], 49999, &deadline));
-	assert_true(poller_sleep(&p, &sw->workers[0], 50000, &deadline));
+	/* 50 us of looking; time in which nobody looked counts for little. */
+	for (uint64_t now = 1000; now < 25000; now += 1000)
+		assert_false(poller_sleep(&p, &sw->workers[0], now, &deadline));
+	for (uint64_t now = 1000000; now < 6000000; now += 1000000)
+		assert_false(poller_sleep(&p, &sw->workers[0], now, &deadline));
+	assert_true(poller_sleep(&p, &sw->workers[0], 5001000, &deadline));
 	assert_true(deadline == UINT64_MAX);
 	make(2, 1, 60, 0);
 	fake_tx(&ports[0], NULL, frame, 60);
@@ -825,12 +829,14 @@ static void arms_kicks_and_sleeps(void **state)
 	fake_tx(&ports[0], NULL, frame, 60);
 	assert_false(vq_drv_kick_needed(&ports[0].drv[1]));
 	/* Work that came before arming is seen. */
-	assert_false(poller_sleep(&p, &sw->workers[0], 200000, &deadline));
+	assert_false(poller_sleep(&p, &sw->workers[0], 5003000, &deadline));
 	switch_poll(sw);
 	/* A ring without kick fd bounds the sleep. */
 	assert_int_equal(fake_vring_fd(&ports[2], VHOST_USER_SET_VRING_KICK, 1, false), 0);
-	assert_true(poller_sleep(&p, &sw->workers[0], 900000, &deadline));
-	assert_true(deadline == 900000 + POLL_NO_KICK_NS);
+	for (uint64_t now = 5004000; now < 5053000; now += 1000)
+		assert_false(poller_sleep(&p, &sw->workers[0], now, &deadline));
+	assert_true(poller_sleep(&p, &sw->workers[0], 5053000, &deadline));
+	assert_true(deadline == 5053000 + POLL_NO_KICK_NS);
 	o.poll = BE_POLL_ALWAYS;
 	poller_init(&p, &o, 0);
 	assert_false(poller_sleep(&p, &sw->workers[0], UINT64_MAX / 2, &deadline));

@@ -158,6 +158,7 @@ struct vq_dev {
 	uint16_t avail_seen; /* the driver's avail idx as last read */
 	uint16_t used_next;  /* where the next vq_dev_put() goes; published up to used_idx */
 	uint16_t used_idx;   /* published */
+	uint16_t expect;     /* a guess: the next descriptor made available, for prefetching */
 	uint16_t kick_moved; /* last_avail when avail_event was last moved along */
 	uint32_t uncalled;   /* positions published since the last decision to call */
 	bool called_valid;   /* a decision was made since the start */
