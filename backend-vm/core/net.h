@@ -153,6 +153,9 @@ bool net_deliver(struct worker *w, struct vring *vr, struct net_frame *f);
 /* Makes deliveries visible; calls the drivers that are seen to want it. */
 void net_flush(struct worker *w);
 
+/* Nothing to forward: takes ahead what the next bursts will need. */
+void net_idle(struct worker *w);
+
 /*
  * Decides the calls left open: a driver may have asked for one while its ring was published. One barrier for all.
  * Before sleeping, every few rounds, and before rings change hands.

@@ -237,9 +237,22 @@ void net_flush(struct worker *w)
 		vr->dirty = false;
 		net_rx_give(w, vr);
 		net_ring_flush(w, vr);
-		/* The next burst's buffers come near while something else is done. */
-		if (vr->ahead.num - vr->ahead.used < NET_BURST && !vr->failed)
-			net_rx_refill(w, vr);
+		if (vr->ahead.num - vr->ahead.used < NET_BURST && !vr->thin) {
+			vr->thin = true;
+			w->thin[w->num_thin++] = vr;
+		}
 	}
 	w->num_dirty = 0;
+}
+
+void net_idle(struct worker *w)
+{
+	for (unsigned int i = 0; i < w->num_thin; i++) {
+		struct vring *vr = w->thin[i];
+
+		vr->thin = false;
+		if (vr->state == VRING_STARTED && vr->owner == w->index && !vr->failed)
+			net_rx_refill(w, vr);
+	}
+	w->num_thin = 0;
 }

@@ -121,6 +121,8 @@ unsigned int worker_round(struct worker *w)
 	if (w->index == 0)
 		switch_rarps(w);
 	frames = worker_rings(w);
+	if (!(mails + frames) && w->num_thin)
+		net_idle(w);
 	if (!(mails + frames) || ++w->settle_rounds >= SETTLE_ROUNDS) {
 		net_settle(w);
 		w->settle_rounds = 0;

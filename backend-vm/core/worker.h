@@ -42,6 +42,8 @@ struct worker {
 	struct vring *unsettled[2 * WORKER_RINGS_MAX];
 	unsigned int num_done; /* transmit rings whose bursts are to go back */
 	struct vring *done[WORKER_RINGS_MAX];
+	unsigned int num_thin; /* receive rings that have little taken ahead */
+	struct vring *thin[WORKER_RINGS_MAX];
 	unsigned int num_dirty; /* receive rings that may have entries nobody was told of */
 	struct vring *dirty[WORKER_RINGS_MAX];
 
