@@ -75,7 +75,7 @@ struct vring {
 	bool has_err;
 	bool enabled;	/* data path: started, and enabled or auto-enabled */
 	bool dirty;	/* data path: has put entries that are not published */
-	bool thin;      /* data path: little is taken ahead */
+	bool thin;	/* data path: little is taken ahead */
 	bool unsettled; /* data path: a call is not decided yet */
 	bool failed;	/* data path: found broken, left alone until the control plane stops it */
 	bool routed;	/* its kicks go to its owner */

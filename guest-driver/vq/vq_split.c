@@ -54,11 +54,14 @@ int vq_split_avail(struct vq_dev *vq)
 
 	if (num == 0) {
 		/*
-		 * What the driver writes next is wanted together with its idx, not after it: while the load of
-		 * a new idx is on its way, the processor runs ahead into the next look, and to here.
+		 * What a driver that sends chain by chain writes next is wanted together with its idx, not after it:
+		 * while the load of a new idx is on its way, the processor runs ahead into the next look, and to here.
+		 * A driver that sends bursts would find these lines gone while it writes them.
 		 */
-		__builtin_prefetch(&vq->avail->ring[vq->last_avail & (vq->size - 1u)]);
-		__builtin_prefetch(&vq->desc[vq->expect]);
+		if (vq->by_ones) {
+			__builtin_prefetch(&vq->avail->ring[vq->last_avail & (vq->size - 1u)]);
+			__builtin_prefetch(&vq->desc[vq->expect]);
+		}
 		vq->avail_seen = idx;
 		return 0;
 	}
@@ -259,6 +262,7 @@ unsigned int vq_split_get_ones(struct vq_dev *vq, bool writable, struct vq_one *
 		ones[i].len = desc.len;
 	}
 	vq->last_avail = (uint16_t)(vq->last_avail + i);
+	vq->by_ones = i <= 2;
 	if (i)
 		vq->expect = (uint16_t)(ones[i - 1].ref.id + 1) & (vq->size - 1u);
 	return i;

@@ -159,6 +159,7 @@ struct vq_dev {
 	uint16_t used_next;  /* where the next vq_dev_put() goes; published up to used_idx */
 	uint16_t used_idx;   /* published */
 	uint16_t expect;     /* a guess: the next descriptor made available, for prefetching */
+	bool by_ones;	     /* the driver seems to make chains available one by one */
 	uint16_t kick_moved; /* last_avail when avail_event was last moved along */
 	uint32_t uncalled;   /* positions published since the last decision to call */
 	bool called_valid;   /* a decision was made since the start */
