@@ -14,6 +14,17 @@ static void store(uint32_t *p, uint32_t v)
 	__atomic_store_n(p, v, __ATOMIC_RELEASE);
 }
 
+/* Of a worker's own going to sleep and rising. */
+static uint64_t load_naps(const struct worker_gate *g)
+{
+	return __atomic_load_n(&g->asleep, __ATOMIC_ACQUIRE);
+}
+
+static void next_nap(struct worker_gate *g)
+{
+	__atomic_store_n(&g->asleep, g->asleep + 1, __ATOMIC_RELEASE);
+}
+
 static void relax(const struct be_switch *sw)
 {
 	__builtin_ia32_pause();
@@ -25,7 +36,7 @@ static bool stands(const struct worker *w)
 {
 	const struct worker_gate *g = &w->gate;
 
-	return (load(&g->asleep) & 1) || load(&g->ack) == g->request;
+	return (load_naps(g) & 1) || load(&g->ack) == g->request;
 }
 
 void switch_pause(struct be_switch *sw)
@@ -90,7 +101,7 @@ bool worker_fall_asleep(struct worker *w)
 
 	if (w->sw->num_workers == 1)
 		return true;
-	store(&g->asleep, g->asleep + 1);
+	next_nap(g);
 	vq_dev_fence();
 	if (!worker_has_mail(w) && load(&g->request) == g->seen &&
 	    (w->index || !load(&w->sw->attention)))
@@ -105,14 +116,14 @@ void worker_rise(struct worker *w)
 
 	if (w->sw->num_workers == 1)
 		return;
-	store(&g->asleep, g->asleep + 1);
+	next_nap(g);
 	vq_dev_fence();
 	worker_gate(w);
 }
 
 void worker_leave(struct worker *w)
 {
-	store(&w->gate.asleep, w->gate.asleep + 1);
+	next_nap(&w->gate);
 }
 
 void worker_wake(struct worker *w, uint32_t mask)
@@ -121,7 +132,7 @@ void worker_wake(struct worker *w, uint32_t mask)
 
 	vq_dev_fence();
 	for (unsigned int i = 0; i < sw->num_workers; i++) {
-		uint32_t asleep = load(&sw->workers[i].gate.asleep);
+		uint64_t asleep = load_naps(&sw->workers[i].gate);
 
 		/* Once per sleep is enough; it may take a while to rise. */
 		if (!(mask & BIT_U32(i)) || !(asleep & 1) || w->woken[i] == asleep)

@@ -44,8 +44,8 @@ struct be_switch;
 struct worker_gate {
 	_Alignas(64) uint32_t request; /* by worker 0 */
 	_Alignas(64) uint32_t ack;     /* by the worker, as the rest */
-	uint32_t asleep;
-	uint32_t seen; /* the request it went on with last */
+	uint64_t asleep;	       /* changes of it are counted for ever */
+	uint32_t seen;		       /* the request it went on with last */
 };
 
 /*

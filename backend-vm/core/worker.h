@@ -61,7 +61,7 @@ struct worker {
 	uint32_t posted; /* workers with mail from us that is not published */
 	uint32_t
 		to_wake; /* workers that have got something since we last looked whether they sleep */
-	uint32_t woken[WORKERS_MAX]; /* the sleep each was woken from last */
+	uint64_t woken[WORKERS_MAX]; /* the sleep each was woken from last */
 	struct worker_gate gate;
 
 	/* Up to here worker_init() sets all to zero. */

@@ -255,7 +255,7 @@ class Misbehaviour(Backend):
         event = new_eventfd()
         cases = [
             ("SET_OWNER", b"12345678", []),
-            ("SET_FEATURES", U64.pack(1 << 34), []),
+            ("SET_FEATURES", U64.pack(1 << 33), []),
             ("SET_PROTOCOL_FEATURES", U64.pack(1 << 8), []),
             ("SET_VRING_NUM", struct.pack("<II", 0, 0), []),
             ("SET_VRING_NUM", struct.pack("<II", 16, 256), []),
