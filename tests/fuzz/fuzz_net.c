@@ -16,6 +16,7 @@
 
 #include "abi/virtio_config.h"
 #include "core/net_priv.h"
+#include "tests/be_stub.h"
 #include "vq/vq_drv.h"
 
 #define GPA_BASE    UINT64_C(0x100000)
@@ -92,68 +93,6 @@ static const struct net_isa *hot_path(uint8_t choice)
 
 /* ---- world of a port ---- */
 
-static int op_send(void *ctx, const struct vhost_user_msg *msg)
-{
-	return 0;
-}
-
-static void *op_begin(void *ctx, const struct vhost_user_region *r, unsigned int index,
-		      const char **why)
-{
-	return ((struct peer *)ctx)->mem + r->mmap_offset;
-}
-
-static int op_step(void *ctx, void *window)
-{
-	return 1;
-}
-
-static void op_end(void *ctx, void *window, uint64_t size)
-{
-}
-
-static int op_bind(void *ctx, unsigned int queue, bool present, const char **why)
-{
-	return 0;
-}
-
-static int op_bind_req(void *ctx, const char **why)
-{
-	return 0;
-}
-
-static void op_notify(void *ctx, unsigned int queue)
-{
-}
-
-static void op_log(void *ctx, enum be_log_level level, const char *port, const char *text)
-{
-}
-
-static const struct be_ops ops = {
-	.send = op_send,
-	.window_begin = op_begin,
-	.window_step = op_step,
-	.window_end = op_end,
-	.bind_kick = op_bind,
-	.bind_call = op_bind,
-	.bind_err = op_bind,
-	.bind_backend_req = op_bind_req,
-	.call = op_notify,
-	.err = op_notify,
-	.log = op_log,
-};
-
-static void say(struct peer *p, uint32_t request, uint32_t size, const void *payload)
-{
-	struct vhost_user_msg msg = { .hdr = { request, VHOST_USER_VERSION, size } };
-
-	memcpy(&msg.payload, payload, size);
-	CHECK(!port_message(&p->port, &msg, PORT_FDS_AS_DUE));
-	while (port_busy(&p->port))
-		CHECK(!port_step(&p->port));
-}
-
 static uint64_t features_of(uint8_t choice)
 {
 	uint64_t taken = VIRTIO_NET_FEATURE(F_GUEST_CSUM) | VIRTIO_NET_FEATURE(F_GUEST_TSO4) |
@@ -182,10 +121,10 @@ static void start_ring(struct peer *p, uint32_t index, uint8_t choice)
 
 	CHECK(at.bytes <= RING_BYTES);
 	CHECK(!vq_drv_init_mode(&p->drv[index], p->mem + index * RING_BYTES, QUEUE, mode));
-	say(p, VHOST_USER_SET_VRING_NUM, sizeof(num), &num);
-	say(p, VHOST_USER_SET_VRING_ADDR, sizeof(addr), &addr);
-	say(p, VHOST_USER_SET_VRING_CALL, sizeof(call), &call);
-	say(p, VHOST_USER_SET_VRING_KICK, sizeof(call), &call);
+	be_stub_say(&p->port, VHOST_USER_SET_VRING_NUM, sizeof(num), &num);
+	be_stub_say(&p->port, VHOST_USER_SET_VRING_ADDR, sizeof(addr), &addr);
+	be_stub_say(&p->port, VHOST_USER_SET_VRING_CALL, sizeof(call), &call);
+	be_stub_say(&p->port, VHOST_USER_SET_VRING_KICK, sizeof(call), &call);
 }
 
 static void connect_peer(struct peer *p, uint8_t choice)
@@ -196,8 +135,9 @@ static void connect_peer(struct peer *p, uint8_t choice)
 	p->packed = choice & 16;
 	mem.payload.mem.regions[0] = (struct vhost_user_region){ GPA_BASE, MEM_BYTES, GPA_BASE, 0 };
 	port_connect(&p->port);
-	say(p, VHOST_USER_SET_FEATURES, sizeof(features), &features);
-	say(p, VHOST_USER_SET_MEM_TABLE, VHOST_USER_MEM_TABLE_BYTES(1), &mem.payload);
+	be_stub_say(&p->port, VHOST_USER_SET_FEATURES, sizeof(features), &features);
+	be_stub_say(&p->port, VHOST_USER_SET_MEM_TABLE, VHOST_USER_MEM_TABLE_BYTES(1),
+		    &mem.payload);
 	start_ring(p, 0, choice);
 	start_ring(p, 1, choice);
 }
@@ -218,11 +158,12 @@ static void build(struct world *world, unsigned int number, uint8_t choice, cons
 	for (unsigned int i = 0; i < 2; i++) {
 		static const char *const names[2] = { "a", "b" };
 		struct peer *p = &world->peers[i];
-		struct port_conf conf = { names[i], i, &ops, p, false, false, &o };
+		struct port_conf conf = { names[i], i, &be_stub_ops, NULL, false, false, &o };
 
 		*p = (struct peer){ .mem = aligned_alloc(4096, ALIGN_UP(MEM_BYTES, 4096u)) };
 		CHECK(p->mem);
 		memset(p->mem, 0, MEM_BYTES);
+		conf.ctx = p->mem;
 		port_init(&p->port, &conf);
 		switch_add_port(world->sw, &p->port);
 	}

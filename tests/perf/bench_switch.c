@@ -22,6 +22,7 @@
 
 #include "abi/virtio_config.h"
 #include "core/switch.h"
+#include "tests/be_stub.h"
 
 #define QUEUE	 1024u
 #define SLOT	 2304u /* bytes per buffer, as DPDK's pools have them: 128 of headroom, 2176 of room */
@@ -62,79 +63,11 @@ static struct be_switch *sw;
 static volatile bool stop;
 static volatile uint64_t sink;
 
-/* ---- world of the port ---- */
-
-static int op_send(void *ctx, const struct vhost_user_msg *msg)
-{
-	return 0;
-}
-
-static void *op_begin(void *ctx, const struct vhost_user_region *r, unsigned int index,
-		      const char **why)
-{
-	return ((struct front *)ctx)->mem + r->mmap_offset;
-}
-
-static int op_step(void *ctx, void *window)
-{
-	return 1;
-}
-
-static void op_end(void *ctx, void *window, uint64_t size)
-{
-}
-
-static int op_bind(void *ctx, unsigned int queue, bool present, const char **why)
-{
-	return 0;
-}
-
-static int op_bind_req(void *ctx, const char **why)
-{
-	return 0;
-}
-
-static void op_call(void *ctx, unsigned int queue)
-{
-}
-
-static void op_log(void *ctx, enum be_log_level level, const char *port, const char *text)
-{
-	if (level < BE_LOG_INFO)
-		fprintf(stderr, "%s: %s\n", port, text);
-}
-
-static const struct be_ops ops = {
-	.send = op_send,
-	.window_begin = op_begin,
-	.window_step = op_step,
-	.window_end = op_end,
-	.bind_kick = op_bind,
-	.bind_call = op_bind,
-	.bind_err = op_bind,
-	.bind_backend_req = op_bind_req,
-	.call = op_call,
-	.err = op_call,
-	.log = op_log,
-};
-
-static void say(struct front *f, uint32_t request, uint32_t size, const void *payload)
-{
-	struct vhost_user_msg msg = { .hdr = { request, VHOST_USER_VERSION, size } };
-	const struct vu_msg_info *info = vu_frontend_info(request);
-
-	memcpy(&msg.payload, payload, size);
-	if (!info || port_message(&f->port, &msg, PORT_FDS_AS_DUE)) {
-		fprintf(stderr, "request %u: %s\n", request, f->port.reason.s);
-		exit(1);
-	}
-	while (port_busy(&f->port))
-		port_step(&f->port);
-}
+/* ---- the session ---- */
 
 static void say_u64(struct front *f, uint32_t request, uint64_t v)
 {
-	say(f, request, 8, &v);
+	be_stub_say(&f->port, request, 8, &v);
 }
 
 static void start_ring(struct front *f, uint32_t index, uint32_t desc)
@@ -148,12 +81,12 @@ static void start_ring(struct front *f, uint32_t index, uint32_t desc)
 		.used_user_addr = BASE + desc + TX_USED,
 	};
 
-	say(f, VHOST_USER_SET_VRING_NUM, sizeof(num), &num);
-	say(f, VHOST_USER_SET_VRING_BASE, sizeof(base), &base);
-	say(f, VHOST_USER_SET_VRING_ADDR, sizeof(addr), &addr);
+	be_stub_say(&f->port, VHOST_USER_SET_VRING_NUM, sizeof(num), &num);
+	be_stub_say(&f->port, VHOST_USER_SET_VRING_BASE, sizeof(base), &base);
+	be_stub_say(&f->port, VHOST_USER_SET_VRING_ADDR, sizeof(addr), &addr);
 	say_u64(f, VHOST_USER_SET_VRING_CALL, index);
 	say_u64(f, VHOST_USER_SET_VRING_KICK, index);
-	say(f, VHOST_USER_SET_VRING_ENABLE, sizeof(enable), &enable);
+	be_stub_say(&f->port, VHOST_USER_SET_VRING_ENABLE, sizeof(enable), &enable);
 }
 
 static void connect_port(struct front *f)
@@ -167,7 +100,8 @@ static void connect_port(struct front *f)
 	msg.payload.mem.num_regions = 1;
 	msg.payload.mem.regions[0] =
 		(struct vhost_user_region){ BASE, ALIGN_UP(MEM, 4096u), BASE, 0 };
-	say(f, VHOST_USER_SET_MEM_TABLE, 8 + sizeof(struct vhost_user_region), &msg.payload.mem);
+	be_stub_say(&f->port, VHOST_USER_SET_MEM_TABLE, 8 + sizeof(struct vhost_user_region),
+		    &msg.payload.mem);
 	start_ring(f, 0, RX_DESC);
 	start_ring(f, 1, TX_DESC);
 }
@@ -411,13 +345,14 @@ int main(int argc, char **argv)
 	sw = switch_make(mem, 1);
 	for (unsigned int i = 0; i < opt.ports; i++) {
 		char name[16];
-		struct port_conf conf = { name, i, &ops, &fronts[i], false, false, &options };
+		struct port_conf conf = { name, i, &be_stub_ops, NULL, false, false, &options };
 
 		snprintf(name, sizeof(name), "p%02u", i);
 		fronts[i].mem = mmap(NULL, ALIGN_UP(MEM, 2u << 20), PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		madvise(fronts[i].mem, MEM, MADV_HUGEPAGE);
 		memset(fronts[i].mem, 0, MEM);
+		conf.ctx = fronts[i].mem;
 		port_init(&fronts[i].port, &conf);
 		switch_add_port(sw, &fronts[i].port);
 		fill_in(&fronts[i], i);
