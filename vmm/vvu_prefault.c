@@ -66,8 +66,7 @@ static void failed(struct vvu_dev *d, const struct vvu_region *reg, int err)
 	}
 	vvu_session_end(d, VVU_END_DEVICE,
 			"memory at 0x%llx of the front-end cannot be had (%s): %s",
-			(unsigned long long)(reg->r.guest_phys_addr + reg->populated),
-			strerror(-err),
+			(unsigned long long)reg->r.guest_phys_addr + reg->populated, strerror(-err),
 			err == -EFAULT ? "its file is too short now, or huge pages are used up"
 				       : "the host's memory is used up");
 }

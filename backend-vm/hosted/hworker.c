@@ -72,22 +72,20 @@ static void hworker_wait(const struct hworker *h, uint64_t now, uint64_t deadlin
 	epoll_wait(h->epfd, events, EVENTS_MAX, ms);
 }
 
-/* Sleeps if it is time to; returns the time. */
-static uint64_t hworker_sleep(struct hworker *h, struct poller *p, uint64_t now)
+/* Sleeps if it is time to. */
+static void hworker_sleep(struct hworker *h, struct poller *p, uint64_t now)
 {
 	struct worker *w = h->w;
 	uint64_t deadline;
 
 	if (!poller_sleep(p, w, now, &deadline))
-		return now;
+		return;
 	if (worker_fall_asleep(w)) {
 		hworker_wait(h, now, deadline);
 		worker_rise(w);
 	}
 	worker_disarm(w);
-	now = hworkers_now_ns();
-	poller_work(p, now);
-	return now;
+	poller_work(p, hworkers_now_ns());
 }
 
 static void *hworker_main(void *arg)
@@ -113,7 +111,7 @@ static void *hworker_main(void *arg)
 		if (worked)
 			poller_work(&poller, now);
 		else
-			now = hworker_sleep(h, &poller, now);
+			hworker_sleep(h, &poller, now);
 		worked = false;
 	}
 	/* Nobody waits for it any more. */

@@ -138,7 +138,7 @@ static inline void note_heads(struct vq_packed *pk, unsigned int slot, unsigned 
 	while (n > 0) {
 		unsigned int shift = slot % 64;
 		unsigned int here = n < 64 - shift ? n : 64 - shift;
-		uint64_t mask = UINT64_MAX >> (64 - here) << shift;
+		uint64_t mask = (here == 64 ? UINT64_MAX : BIT_ULL(here) - 1) << shift;
 
 		if (heads)
 			pk->heads[slot / 64] |= mask;
@@ -175,7 +175,7 @@ static bool entry_snapshot(struct vq_dev *vq, uint64_t addr, struct vring_packed
 		};
 		return true;
 	}
-	return walk_read_entry(vq, gpa(addr), entry);
+	return vq_walk_read_entry(vq, gpa(addr), entry);
 }
 
 /*
@@ -262,7 +262,7 @@ static __attribute__((noinline)) int get_chain(struct vq_dev *vq, struct vq_chai
 		vq_dev_break(vq, why);
 		return -EPROTO;
 	}
-	walk_finish(&w);
+	vq_walk_finish(&w);
 	note_heads(pk, pk->avail, 1, true);
 	for (unsigned int i = 1, slot = pk->avail; i < slots; i++) {
 		slot = slot + 1 == vq->size ? 0 : slot + 1;
@@ -304,7 +304,7 @@ static unsigned int ones_of_lap(struct vq_dev *vq, uint16_t want, struct vq_one 
 			break;
 		if (vq_unlikely(offset >= r->size || rest.len > r->size - offset)) {
 			const struct memmap_region *other =
-				walk_other_region(vq, gpa(addr), rest.len);
+				vq_walk_other_region(vq, gpa(addr), rest.len);
 
 			if (!other)
 				break;

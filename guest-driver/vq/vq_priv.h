@@ -51,17 +51,17 @@ struct walk {
 };
 
 /* Appends a buffer that is empty or not wholly in the region of the hint. */
-enum vq_broken walk_add_pieces(struct walk *w, struct gpa addr, uint32_t left);
+enum vq_broken vq_walk_add_pieces(struct walk *w, struct gpa addr, uint32_t left);
 /* Copies 16 bytes, unaligned and perhaps across regions, once. False: part of them is in no region. */
-bool walk_read_entry(struct vq_dev *vq, struct gpa addr, void *entry);
+bool vq_walk_read_entry(struct vq_dev *vq, struct gpa addr, void *entry);
 /* Fills in the chain's counts. */
-void walk_finish(const struct walk *w);
+void vq_walk_finish(const struct walk *w);
 
 /*
  * Region that holds [addr, addr + len), when the one of the hint does not; NULL when none holds all of it. Becomes the
  * hint.
  */
-const struct memmap_region *walk_other_region(struct vq_dev *vq, struct gpa addr, uint32_t len);
+const struct memmap_region *vq_walk_other_region(struct vq_dev *vq, struct gpa addr, uint32_t len);
 
 static inline uint8_t *vq_try(const struct vq_dev *vq, uint64_t addr, uint32_t len)
 {
@@ -83,7 +83,7 @@ static inline enum vq_broken walk_add(struct walk *w, uint64_t addr, uint32_t le
 	if (vq_likely(p && len > 0 && w->segs < VQ_CHAIN_SEGS_MAX))
 		w->chain->segs[w->segs++] = (struct vq_seg){ .base = p, .len = len };
 	else
-		why = walk_add_pieces(w, gpa(addr), len);
+		why = vq_walk_add_pieces(w, gpa(addr), len);
 	if (w->writable_seen) {
 		w->in_bytes += len;
 	} else {

@@ -102,7 +102,7 @@ static bool indirect_snapshot(struct vq_dev *vq, struct gpa addr, unsigned int i
 		*desc = desc_snapshot(p);
 		return true;
 	}
-	return walk_read_entry(vq, gpa(addr.v + 16ull * i), desc);
+	return vq_walk_read_entry(vq, gpa(addr.v + 16ull * i), desc);
 }
 
 static enum vq_broken walk_indirect(struct walk *w, const struct vring_desc *table)
@@ -169,7 +169,7 @@ static __attribute__((noinline)) int get_chain(struct vq_dev *vq, struct vq_chai
 		vq_dev_break(vq, why);
 		return -EPROTO;
 	}
-	walk_finish(&w);
+	vq_walk_finish(&w);
 	vq->last_avail++;
 	return 1;
 }
@@ -251,7 +251,7 @@ unsigned int vq_split_get_ones(struct vq_dev *vq, bool writable, struct vq_one *
 		offset = desc.addr - r->start; /* huge when addr lies before the region */
 		if (vq_unlikely(offset >= r->size || desc.len > r->size - offset)) {
 			const struct memmap_region *other =
-				walk_other_region(vq, gpa(desc.addr), desc.len);
+				vq_walk_other_region(vq, gpa(desc.addr), desc.len);
 
 			if (!other)
 				break;

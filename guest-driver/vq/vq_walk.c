@@ -2,7 +2,7 @@
 /* Collecting the buffers of a chain, whichever ring its descriptors are in: everything but the usual case. */
 #include "vq_priv.h"
 
-enum vq_broken walk_add_pieces(struct walk *w, struct gpa addr, uint32_t left)
+enum vq_broken vq_walk_add_pieces(struct walk *w, struct gpa addr, uint32_t left)
 {
 	struct vq_dev *vq = w->vq;
 
@@ -21,7 +21,7 @@ enum vq_broken walk_add_pieces(struct walk *w, struct gpa addr, uint32_t left)
 	return VQ_OK;
 }
 
-bool walk_read_entry(struct vq_dev *vq, struct gpa addr, void *entry)
+bool vq_walk_read_entry(struct vq_dev *vq, struct gpa addr, void *entry)
 {
 	uint8_t *to = entry;
 	uint32_t left = 16;
@@ -45,7 +45,7 @@ static uint32_t saturated(uint64_t v)
 	return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
 }
 
-void walk_finish(const struct walk *w)
+void vq_walk_finish(const struct walk *w)
 {
 	w->chain->num_out = (uint16_t)w->out_segs;
 	w->chain->num_in = (uint16_t)(w->segs - w->out_segs);
@@ -53,7 +53,7 @@ void walk_finish(const struct walk *w)
 	w->chain->in_bytes = saturated(w->in_bytes);
 }
 
-const struct memmap_region *walk_other_region(struct vq_dev *vq, struct gpa addr, uint32_t len)
+const struct memmap_region *vq_walk_other_region(struct vq_dev *vq, struct gpa addr, uint32_t len)
 {
 	unsigned int before = vq->hit;
 	uint64_t got;

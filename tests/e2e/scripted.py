@@ -73,6 +73,14 @@ class NeverPolling(Vm, hosted.NeverPolling):
     """Woken by kicks only."""
 
 
+class Packed(Vm, hosted.Packed):
+    """Packed rings."""
+
+
+class PackedNeverPolling(Vm, hosted.PackedNeverPolling):
+    """Packed rings, with kicks only."""
+
+
 class Echo(Vm, hosted.Echo):
     """The other application."""
 
@@ -89,11 +97,11 @@ class Misbehaviour(Vm, hosted.Backend):
     def test_broken_ring(self):
         """The appliance rings the err doorbell; the ring heals."""
         a = self.guest(0)
-        a.tx.set_avail_idx(a.tx.avail_idx + 1000)
+        why = a.tx.damage()
         os.eventfd_write(a.tx.kick_fd, 1)
         self.assertTrue(select.select([a.tx.err_fd], [], [], 10)[0])
-        self.proc.wait_line("p0: ring 1: stopped, broken: avail idx jumped", 5, self.mark)
-        a.tx.set_avail_idx(a.tx.avail_idx)
+        self.proc.wait_line(f"p0: ring 1: stopped, broken: {why}", 5, self.mark)
+        a.tx.repair()
         base = a.fe.stop_vring(a.tx)
         a.fe.start_vring(a.tx, base=base)
         a.tx.send_frame(hosted.frame(0, 2, b"healed"))
@@ -115,11 +123,16 @@ class Misbehaviour(Vm, hosted.Backend):
     def test_front_end_gone_while_polled(self):
         """Its memory turns to zeros under the polling appliance, which lets go of it."""
         for _ in range(3):
-            a = hosted.Guest(hosted.FrontEnd.connect(self.socket(0)))
+            a = hosted.Guest(hosted.FrontEnd.connect(self.socket(0)), self.rings)
             a.tx.send_frame(hosted.frame(0, 2, b"last words"))
             self.assertEqual(self.b.rx.recv_frame(), hosted.frame(0, 2, b"last words"))
             a.close()
             procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", 10, 0.01)
+
+
+class PackedMisbehaviour(Misbehaviour):
+    """The same with packed rings."""
+    rings = hosted.F_RING_PACKED
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ F_MRG_RXBUF = 1 << 15
 F_EVENT_IDX = 1 << 29
 F_RING_PACKED = 1 << 34
 F_IN_ORDER = 1 << 35
-# What a Vring cannot do, whatever is offered.
+# What no ring here can do, and what has to be asked for, whatever is offered.
 NOT_SUPPORTED = F_RING_PACKED | F_IN_ORDER
 
 
@@ -131,6 +131,7 @@ class Vring:
     """
 
     F_NEXT, F_WRITE, F_INDIRECT = 1, 2, 4
+    FIRST_BASE = 0
 
     def __init__(self, memory, index, size=256, buffer_size=2048, hdr_size=12, event_idx=False, mergeable=False):
         self.memory = memory
@@ -181,6 +182,20 @@ class Vring:
     def set_avail_idx(self, value):
         """Write the available index, right or wrong."""
         self.memory.write(self.avail + 2, struct.pack("<H", value & 0xffff))
+
+    @property
+    def base(self):
+        """What GET_VRING_BASE says when everything has been taken."""
+        return self.avail_idx
+
+    def damage(self):
+        """Make the ring one that no driver has; the words for it."""
+        self.set_avail_idx(self.avail_idx + 1000)
+        return "avail idx jumped"
+
+    def repair(self):
+        """Take the damage back."""
+        self.set_avail_idx(self.avail_idx)
 
     def kick(self):
         """Notify the back-end, unless it asked not to be (virtio 1.2 §2.7.10)."""
@@ -271,6 +286,81 @@ class Vring:
         self.write_desc(i, self.buffer(i), self.buffer_size, self.F_WRITE)
         self.publish(i)
         return data
+
+
+class PackedVring(Vring):
+    """
+    The driver's side of a packed virtqueue (virtio 1.2 §2.8): avail is the driver's event area, used the device's. Every
+    buffer is one descriptor.
+    """
+
+    F_AVAIL, F_USED = 1 << 7, 1 << 15
+    DESC = struct.Struct("<QIHH")
+    FIRST_BASE = 0x80008000  # both wrap counters are 1
+
+    def __init__(self, *args, **kw):
+        super().__init__(*args, **kw)
+        self.filled = {}
+
+    def _lap(self, position):
+        """The wrap counter there: 1 at first."""
+        return 1 - position // self.size % 2
+
+    @property
+    def base(self):
+        """What GET_VRING_BASE says when everything has been used (vhost-user §Packed virtqueue)."""
+        half = self.avail_idx % self.size | self._lap(self.avail_idx) << 15
+        return half | half << 16
+
+    def write_desc(self, i, address, length, flags=0, following=0):
+        """Remember what buffer i is; publish() writes it where the ring is."""
+        self.filled[i] = (address, length, flags)
+
+    def _write(self, position, i, lap):
+        address, length, flags = self.filled[i]
+        at = self.desc + 16 * (position % self.size)
+        flags |= self.F_AVAIL if lap else self.F_USED
+        self.memory.write(at, self.DESC.pack(address, length, i, 0)[:14])
+        self.memory.write(at + 14, struct.pack("<H", flags))
+
+    def publish(self, head):
+        """Make a buffer available."""
+        self._write(self.avail_idx, head, self._lap(self.avail_idx))
+        self.avail_idx += 1
+
+    def damage(self):
+        """Make something available that breaks the ring; the words for it."""
+        self.filled[0xffff] = (1 << 60, 64, 0)
+        self._write(self.avail_idx, 0xffff, self._lap(self.avail_idx))
+        return "buffer outside the memory table"
+
+    def repair(self):
+        """Take the damage back."""
+        self._write(self.avail_idx, 0xffff, 1 - self._lap(self.avail_idx))
+
+    def kick(self):
+        """Notify the back-end, unless it asked not to be (virtio 1.2 §2.8.10)."""
+        event, flags = struct.unpack("<HH", self.memory.read(self.used, 4))
+        if flags == 2:
+            event = (event & 0x7fff) + (self.size if event >> 15 != self._lap(self.avail_idx) else 0)
+            event = self.avail_idx - self.avail_idx % self.size + (event if event < self.size else event - 2 * self.size)
+        wanted = flags == 0 or flags == 2 and self._kicked <= event < self.avail_idx
+        self._kicked = self.avail_idx
+        if wanted:
+            os.eventfd_write(self.kick_fd, 1)
+
+    def want_call(self):
+        """Calls are never asked off."""
+
+    def pop_used(self):
+        """(buffer, length) of the next used descriptor, or None."""
+        at = self.desc + 16 * (self.used_idx % self.size)
+        _, length, i, flags = self.DESC.unpack(self.memory.read(at, 16))
+        lap = bool(self._lap(self.used_idx))
+        if bool(flags & self.F_AVAIL) != lap or bool(flags & self.F_USED) != lap:
+            return None
+        self.used_idx += 1
+        return i, length
 
 
 class FrontEnd:
@@ -386,7 +476,7 @@ class FrontEnd:
     def negotiate(self, features=None, protocol=None, rings=0):
         """
         Features up to SET_FEATURES. features: mask of what is wanted (default: all offered), protocol likewise. rings:
-        features that a Vring cannot do but the caller can.
+        features of rings beyond those of a split one.
         """
         offered = self.get_u64("GET_FEATURES")
         if offered & abi.F_PROTOCOL_FEATURES and protocol != 0:
@@ -430,12 +520,12 @@ class FrontEnd:
         else:
             self.acked(request, U64.pack(index), [fd])
 
-    def start_vring(self, ring, enable=True, base=0):
+    def start_vring(self, ring, enable=True, base=None):
         """Everything one ring needs, in QEMU's order; then one kick for back-ends that wait for it."""
         self.vring_fd("SET_VRING_CALL", ring.index, ring.call_fd)
         self.vring_fd("SET_VRING_ERR", ring.index, ring.err_fd)
         self.vring_state("SET_VRING_NUM", ring.index, ring.size)
-        self.vring_state("SET_VRING_BASE", ring.index, base)
+        self.vring_state("SET_VRING_BASE", ring.index, ring.FIRST_BASE if base is None else base)
         self.acked("SET_VRING_ADDR", ring.addr_payload())
         self.vring_fd("SET_VRING_KICK", ring.index, ring.kick_fd)
         if enable and self.features & abi.F_PROTOCOL_FEATURES:
@@ -453,7 +543,8 @@ class FrontEnd:
             hdr_size = 12 if self.features & (abi.F_VERSION_1 | F_MRG_RXBUF) else 10
         kw = {"hdr_size": hdr_size, "event_idx": bool(self.features & F_EVENT_IDX),
               "mergeable": bool(self.features & F_MRG_RXBUF)}
-        rx, tx = Vring(memory, 0, size, **kw), Vring(memory, 1, size, **kw)
+        kind = PackedVring if self.features & F_RING_PACKED else Vring
+        rx, tx = kind(memory, 0, size, **kw), kind(memory, 1, size, **kw)
         rx.post_receive_buffers()
         self.start_vring(rx)
         self.start_vring(tx)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from lib import paths, procs  # noqa: E402
 from proxy import abi  # noqa: E402
-from proxy.frontend import FrontEnd, Memory, U64, new_eventfd  # noqa: E402
+from proxy.frontend import F_RING_PACKED, FrontEnd, Memory, U64, new_eventfd  # noqa: E402
 
 PORTS = 4
 MEMORY = 4 << 20
@@ -39,10 +39,10 @@ def frame(src, dst=None, payload=b"payload"):
 class Guest:
     """A connected front-end with its memory and rings."""
 
-    def __init__(self, fe, **kw):
+    def __init__(self, fe, rings=0, **kw):
         self.fe = fe
         self.memory = Memory(MEMORY, **kw)
-        fe.negotiate()
+        fe.negotiate(rings=rings)
         fe.set_mem_table([self.memory])
         self.rx, self.tx = fe.start_net(self.memory)
 
@@ -58,6 +58,7 @@ class Backend(unittest.TestCase):
     """One vvu-backend per class."""
 
     words = ("switch",)
+    rings = 0  # features of the rings of all guests
 
     @classmethod
     def setUpClass(cls):
@@ -128,7 +129,7 @@ class Backend(unittest.TestCase):
 
     def guest(self, i, **kw):
         """A front-end on port i with running rings."""
-        return self.keep(Guest(FrontEnd.connect(self.socket(i)), **kw))
+        return self.keep(Guest(FrontEnd.connect(self.socket(i)), self.rings, **kw))
 
     def counter(self, name):
         """One counter."""
@@ -180,7 +181,7 @@ class Traffic(Backend):
         a, b = self.guest(0), self.guest(1)
         self.exchange(a, b, 0, 1)
         base = a.fe.stop_vring(a.tx)
-        self.assertEqual(base, a.tx.avail_idx)
+        self.assertEqual(base, a.tx.base)
         a.fe.start_vring(a.tx, base=base)
         self.exchange(a, b, 0, 1)
 
@@ -203,7 +204,7 @@ class Traffic(Backend):
         """A front-end that comes again finds a fresh port; the others don't notice."""
         b = self.guest(1)
         for _ in range(5):
-            a = Guest(FrontEnd.connect(self.socket(0)))
+            a = Guest(FrontEnd.connect(self.socket(0)), self.rings)
             self.exchange(a, b, 0, 1)
             a.close()
             procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", 5, 0.01)
@@ -217,6 +218,16 @@ class AlwaysPolling(Traffic):
 class NeverPolling(Traffic):
     """The same with kicks only."""
     words = ("switch", "poll=never", "offload=off")
+
+
+class Packed(Traffic):
+    """Packed rings."""
+    rings = F_RING_PACKED
+
+
+class PackedNeverPolling(NeverPolling):
+    """Packed rings, with kicks only."""
+    rings = F_RING_PACKED
 
 
 class Echo(Backend):
@@ -343,16 +354,21 @@ class Misbehaviour(Backend):
     def test_broken_ring(self):
         """Only the ring stops; its err eventfd says so; it can be started again."""
         a = self.guest(0)
-        a.tx.set_avail_idx(a.tx.avail_idx + 1000)
+        why = a.tx.damage()
         os.eventfd_write(a.tx.kick_fd, 1)
-        self.proc.wait_line("p0: ring 1: stopped, broken: avail idx jumped", 5, self.mark)
+        self.proc.wait_line(f"p0: ring 1: stopped, broken: {why}", 5, self.mark)
         self.assertTrue(select.select([a.tx.err_fd], [], [], 5)[0])
         self.assertEqual(os.eventfd_read(a.tx.err_fd), 1)
-        a.tx.set_avail_idx(a.tx.avail_idx)
+        a.tx.repair()
         base = a.fe.stop_vring(a.tx)
         a.fe.start_vring(a.tx, base=base)
         a.tx.send_frame(frame(0, 2, b"healed"))
         self.assertEqual(self.b.rx.recv_frame(), frame(0, 2, b"healed"))
+
+
+class PackedMisbehaviour(Misbehaviour):
+    """The same with packed rings."""
+    rings = F_RING_PACKED
 
 
 class Client(unittest.TestCase):
