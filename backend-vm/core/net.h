@@ -153,7 +153,7 @@ bool net_deliver(struct worker *w, struct vring *vr, struct net_frame *f);
 /* Makes deliveries visible; calls the drivers that are seen to want it. */
 void net_flush(struct worker *w);
 
-/* Nothing to forward: takes ahead what the next bursts will need. */
+/* Nothing to forward: takes ahead what the next bursts will need. Also before rings change hands. */
 void net_idle(struct worker *w);
 
 /*

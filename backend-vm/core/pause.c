@@ -57,8 +57,9 @@ void switch_pause(struct be_switch *sw)
 	}
 	for (unsigned int i = 0; i < sw->num_workers; i++) {
 		worker_take_mail(&sw->workers[i]);
-		/* Calls of rings that may get another owner. */
+		/* What was put off with rings that may get another owner: calls to decide, buffers to take. */
 		net_settle(&sw->workers[i]);
+		net_idle(&sw->workers[i]);
 	}
 }
 
