@@ -8,7 +8,7 @@
  * turn, and does not hold the machine lock meanwhile: other ports' messages and the vCPUs go on.
  *
  * A piece is populated by madvise(), not by a load or store: a file that was truncated, or huge pages that
- * are used up, are an error there, which ends this session. If the session ends while the lock is not held,
+ * are used up, are an error there, which ends its session. If that ends while the lock is not held,
  * the piece finds the zero pages that were put in place, which go within a second.
  *
  * Without --prefault nobody has asked for the time it takes: then it is given up after a while.

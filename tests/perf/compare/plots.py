@@ -61,7 +61,7 @@ set lmargin at screen 0.6
 set ytics font ',10'
 unset key
 set arrow from 1, graph 0 to 1, graph 1 nohead lc rgb 'gray'
-plot DATA using 2:1:3:4:ytic(5) with xerrorbars pt 7 ps 0.8 lc rgb '#1f77b4'
+plot DATA using 2:1:3:4:ytic(5) notitle with xerrorbars pt 7 ps 0.8 lc rgb '#1f77b4'
 """
     return _gnuplot(folder, "ratios", "Ours against each peer: median, p5, p95", script, data, 200 + 24 * len(shown))
 
