@@ -12,11 +12,6 @@ struct cursor {
 	uint32_t off;
 };
 
-static inline struct cursor cursor_out(const struct vq_chain *chain)
-{
-	return (struct cursor){ chain->segs, chain->segs + chain->num_out, 0 };
-}
-
 static inline struct cursor cursor_in(const struct vq_chain *chain)
 {
 	const struct vq_seg *first = chain->segs + chain->num_out;
