@@ -221,6 +221,10 @@ static bool check_hello(struct link *l, const struct wire_packet *in, char *why,
 			 LINK_VERSION);
 		return false;
 	}
+	if (hello->flags & ~LINK_HELLO_KNOWN) {
+		snprintf(why, bytes, "unknown flags %#x in the hello", hello->flags);
+		return false;
+	}
 	port = proxy_find_port(l->proxy, hello->port);
 	if (!port) {
 		snprintf(why, bytes, "no port is named \"%s\" (see --port)", hello->port);

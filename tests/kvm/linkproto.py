@@ -6,11 +6,11 @@ import socket
 import struct
 
 HEADER = struct.Struct("<HHIII")
-HELLO = struct.Struct("<II64s64s")
+HELLO = struct.Struct("<IIII64s64s")
 BACKEND_UP = struct.Struct("<QII")
 MESSAGE = struct.Struct("<III")
 MAGIC = 0x6b6c7676
-VERSION = 1
+VERSION = 2
 TEXT_BYTES = 256
 PACKET_MAX = 1024
 FDS_MAX = 8
@@ -32,6 +32,12 @@ class Kind(enum.IntEnum):
     FRONTEND = 8
     BACKEND = 9
     RESULT = 10
+    BACKEND_LOST = 11
+    RECORD = 12
+    ANSWERED = 13
+    KEPT = 14
+    SILENT = 15
+    REPLACED = 16
 
 
 class Request(enum.IntEnum):

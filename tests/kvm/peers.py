@@ -98,7 +98,7 @@ class Link:
         hello = self.receive()
         if hello.kind != Kind.HELLO or len(hello.body) != lp.HELLO.size:
             raise PeerError(f"no hello: {hello}")
-        magic, version, port, _ = lp.HELLO.unpack(hello.body)
+        magic, version, _, _, port, _ = lp.HELLO.unpack(hello.body)
         if (magic, version, port.rstrip(b"\0")) != (lp.MAGIC, lp.VERSION, b"p0"):
             raise PeerError(f"hello: {magic:#x} {version} {port}")
         self.send(Kind.WELCOME)

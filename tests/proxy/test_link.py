@@ -55,25 +55,32 @@ class WrongHellos(Refusals):
 
     def test_wrong_hellos(self):
         self.rejected("no hello of a vvu link", magic=0)
-        self.rejected(f"link version 2, this proxy speaks {abi.C['LINK_VERSION']}", version=2)
+        self.rejected(f"link version 99, this proxy speaks {abi.C['LINK_VERSION']}", version=99)
         self.rejected('no port is named "p9999"', port="p9999")
         self.rejected('no port is named ""', port="")
         self.rejected('no port is named "a.b"', port="a\x01b")
         self.rejected('no port is named "x{63}"', port="x" * 64)
 
 
-class Hello(Refusals):
-    """The first packet."""
+class OtherFirstPackets(Refusals):
+    """Any packet but a hello. (A proxy of their own, too.)"""
+
+    ports = 1
 
     def test_other_first_packets(self):
         for kind in KIND:
             if kind in ("HELLO", "FRONTEND", "BACKEND"):
                 continue
             link = self.keep(Link(self.proxy.link))
-            sizes = {"REJECT": 256, "SESSION_DOWN": 256, "RESULT": 256, "BACKEND_UP": BACKEND_UP.size}
+            sizes = {"REJECT": 256, "SESSION_DOWN": 256, "RESULT": 256, "BACKEND_UP": BACKEND_UP.size, "RECORD": 8,
+                     "KEPT": 16}
             link.send_packet(kind, bytes(sizes.get(kind, 0)))
             self.assertRegex(link.expect("REJECT").text, "no hello")
             link.wait_closed()
+
+
+class Hello(Refusals):
+    """The first packet."""
 
     def test_hello_cut_at_every_byte(self):
         data = LINK_HEADER.pack(KIND["HELLO"], 0, 0, 0, 0) + Link.hello_body(self.name)
@@ -199,7 +206,7 @@ class Packets(rig.Case):
         fd = os.eventfd(0, os.EFD_CLOEXEC)
         cases = (
             lambda li: li.send_packet(0),
-            lambda li: li.send_packet(11),
+            lambda li: li.send_packet(99),
             lambda li: li.send_packet(0xffff),
             lambda li: li.send_packet("BACKEND_DOWN", flags=0x8000),
             lambda li: li.send_packet("BACKEND_DOWN", reserved=1),

@@ -12,7 +12,8 @@ LINK_HEADER = struct.Struct("<HHIII")
 BACKEND_UP = struct.Struct("<QII")
 KIND = {name[len("LINK_"):]: abi.C[name] for name in
         ("LINK_HELLO", "LINK_WELCOME", "LINK_REJECT", "LINK_BACKEND_UP", "LINK_BACKEND_DOWN", "LINK_SESSION_UP",
-         "LINK_SESSION_DOWN", "LINK_FRONTEND", "LINK_BACKEND", "LINK_RESULT")}
+         "LINK_SESSION_DOWN", "LINK_FRONTEND", "LINK_BACKEND", "LINK_RESULT", "LINK_BACKEND_LOST", "LINK_RECORD",
+         "LINK_ANSWERED", "LINK_KEPT", "LINK_SILENT", "LINK_REPLACED")}
 KIND_NAME = {number: name for name, number in KIND.items()}
 
 
@@ -111,10 +112,10 @@ class Link:
         self.send_packet(kind, body, seq, self.session if session is None else session)
 
     @staticmethod
-    def hello_body(port, who="script", magic=abi.C["LINK_MAGIC"], version=abi.C["LINK_VERSION"]):
+    def hello_body(port, who="script", magic=abi.C["LINK_MAGIC"], version=abi.C["LINK_VERSION"], flags=0, session=0):
         """Body of HELLO."""
         size = abi.C["LINK_PORT_NAME_MAX"] + 1
-        return struct.pack(f"<II{size}s{size}s", magic, version, port.encode(), who.encode())
+        return struct.pack(f"<IIII{size}s{size}s", magic, version, flags, session, port.encode(), who.encode())
 
     def hello(self, port, who="script", **kw):
         """The first packet."""

@@ -274,10 +274,12 @@ static void test_link_wrong_packets(void **state)
 		enum link_kind kind;
 		uint32_t body;
 	} kinds[] = {
-		{ LINK_HELLO, 136 },	    { LINK_WELCOME, 0 },      { LINK_REJECT, 256 },
+		{ LINK_HELLO, 144 },	    { LINK_WELCOME, 0 },      { LINK_REJECT, 256 },
 		{ LINK_BACKEND_UP, 16 },    { LINK_BACKEND_DOWN, 0 }, { LINK_SESSION_UP, 0 },
 		{ LINK_SESSION_DOWN, 256 }, { LINK_FRONTEND, 20 },    { LINK_BACKEND, 20 },
-		{ LINK_RESULT, 256 },
+		{ LINK_RESULT, 256 },	    { LINK_BACKEND_LOST, 0 }, { LINK_RECORD, 8 },
+		{ LINK_ANSWERED, 0 },	    { LINK_KEPT, 16 },	      { LINK_SILENT, 0 },
+		{ LINK_REPLACED, 0 },
 	};
 	int before = count_fds(), fd = eventfd(0, 0);
 
@@ -294,7 +296,9 @@ static void test_link_wrong_packets(void **state)
 		}
 		send_raw(sv[0], &p, right, &fd, 1);
 		assert_int_equal(link_recv(sv[1], &in),
-				 kinds[i].kind == LINK_FRONTEND ? 1 : -EPROTO);
+				 kinds[i].kind == LINK_FRONTEND || kinds[i].kind == LINK_RECORD
+					 ? 1
+					 : -EPROTO);
 		fds_close(in.fds, in.num_fds);
 		p.hdr.flags = 1;
 		send_raw(sv[0], &p, right, &fd, 1);
@@ -305,6 +309,30 @@ static void test_link_wrong_packets(void **state)
 		assert_int_equal(link_recv(sv[1], &in), -EPROTO);
 	}
 	close(fd);
+	assert_int_equal(count_fds(), before);
+}
+
+static void test_link_records(void **state)
+{
+	struct link_packet p = { .hdr = { .kind = LINK_RECORD } };
+	int before = count_fds(), fds[LINK_RECORD_FDS_MAX + 1];
+	size_t head = sizeof(p.hdr) + LINK_RECORD_HDR;
+	struct wire_packet in;
+
+	for (unsigned int i = 0; i < ARRAY_LEN(fds); i++)
+		fds[i] = sv[0];
+	p.body.record.bytes = LINK_RECORD_DATA_MAX;
+	send_raw(sv[0], &p, head + LINK_RECORD_DATA_MAX, fds, LINK_RECORD_FDS_MAX);
+	assert_int_equal(link_recv(sv[1], &in), 1);
+	assert_int_equal(in.num_fds, LINK_RECORD_FDS_MAX);
+	fds_close(in.fds, in.num_fds);
+	send_raw(sv[0], &p, head + LINK_RECORD_DATA_MAX, fds, LINK_RECORD_FDS_MAX + 1);
+	assert_int_equal(link_recv(sv[1], &in), -EPROTO);
+	send_raw(sv[0], &p, head + LINK_RECORD_DATA_MAX - 1, NULL, 0);
+	assert_int_equal(link_recv(sv[1], &in), -EPROTO);
+	p.body.record.bytes = LINK_RECORD_DATA_MAX + 1;
+	send_raw(sv[0], &p, head + LINK_RECORD_DATA_MAX, NULL, 0);
+	assert_int_equal(link_recv(sv[1], &in), -EPROTO);
 	assert_int_equal(count_fds(), before);
 }
 
@@ -326,7 +354,7 @@ static void test_link_odd_packets(void **state)
 	p.hdr.kind = 0;
 	send_raw(sv[0], &p, sizeof(p.hdr), NULL, 0);
 	assert_int_equal(link_recv(sv[1], &in), -EPROTO);
-	p.hdr.kind = LINK_RESULT + 1;
+	p.hdr.kind = LINK_REPLACED + 1;
 	send_raw(sv[0], &p, sizeof(p.hdr), NULL, 0);
 	assert_int_equal(link_recv(sv[1], &in), -EPROTO);
 	/* Names and texts that lack their NUL or hold control characters. */
@@ -351,6 +379,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_send, setup_stream, teardown),
 		cmocka_unit_test_setup_teardown(test_link_round_trip, setup_packets, teardown),
 		cmocka_unit_test_setup_teardown(test_link_wrong_packets, setup_packets, teardown),
+		cmocka_unit_test_setup_teardown(test_link_records, setup_packets, teardown),
 		cmocka_unit_test_setup_teardown(test_link_odd_packets, setup_packets, teardown),
 	};
 

@@ -213,9 +213,22 @@ static bool link_body_bytes(const struct wire_packet *p, uint32_t *bytes)
 	case LINK_BACKEND_UP:
 		*bytes = sizeof(struct link_backend_up);
 		return true;
+	case LINK_KEPT:
+		*bytes = sizeof(struct link_kept);
+		return true;
+	case LINK_RECORD:
+		if (p->bytes < sizeof(struct link_header) + LINK_RECORD_HDR ||
+		    p->pkt.body.record.bytes > LINK_RECORD_DATA_MAX)
+			return false;
+		*bytes = LINK_RECORD_HDR + p->pkt.body.record.bytes;
+		return true;
 	case LINK_WELCOME:
 	case LINK_BACKEND_DOWN:
+	case LINK_BACKEND_LOST:
 	case LINK_SESSION_UP:
+	case LINK_ANSWERED:
+	case LINK_SILENT:
+	case LINK_REPLACED:
 		*bytes = 0;
 		return true;
 	case LINK_FRONTEND:
@@ -238,6 +251,16 @@ static void clean_text(char *text, size_t bytes)
 	}
 }
 
+static unsigned int link_fds_max(unsigned int kind)
+{
+	return kind == LINK_FRONTEND ? LINK_FDS_MAX : kind == LINK_RECORD ? LINK_RECORD_FDS_MAX : 0;
+}
+
+static bool has_text(unsigned int kind)
+{
+	return kind == LINK_REJECT || kind == LINK_SESSION_DOWN || kind == LINK_RESULT;
+}
+
 static int check_packet(struct wire_packet *p)
 {
 	uint32_t body;
@@ -248,10 +271,9 @@ static int check_packet(struct wire_packet *p)
 		return -EPROTO;
 	if (!link_body_bytes(p, &body) || p->bytes != sizeof(struct link_header) + body)
 		return -EPROTO;
-	if (p->num_fds && p->pkt.hdr.kind != LINK_FRONTEND)
+	if (p->num_fds > link_fds_max(p->pkt.hdr.kind))
 		return -EPROTO;
-	if (body == sizeof(struct link_text) && p->pkt.hdr.kind != LINK_FRONTEND &&
-	    p->pkt.hdr.kind != LINK_BACKEND)
+	if (has_text(p->pkt.hdr.kind))
 		clean_text(p->pkt.body.text.text, sizeof(p->pkt.body.text.text));
 	if (p->pkt.hdr.kind == LINK_HELLO) {
 		clean_text(p->pkt.body.hello.port, sizeof(p->pkt.body.hello.port));

@@ -10,6 +10,13 @@
  * Sessions. While the back-end is up (BACKEND_UP) the proxy may open a session (SESSION_UP, a number it never uses
  * twice on a link) for the front-end that is connected. Every FRONTEND, BACKEND, RESULT packet and session notice
  * carries the session's number; packets of a session that is over are dropped, and their fds closed.
+ *
+ * Survival. A session is the proxy's, and outlives the back-end VM that serves it: when the link or the
+ * back-end is lost the proxy answers for it, and opens the session again, under a new number, with the next
+ * back-end (replay). And it outlives the proxy: while a session is up the proxy gives the VMM its records
+ * (LINK_RECORD), a duplicate of the front-end's socket among them. A VMM that loses its link keeps session and
+ * records, and gives them to the next proxy: HELLO with LINK_HELLO_KEPT, WELCOME, every LINK_RECORD, LINK_KEPT;
+ * the proxy answers SESSION_UP with the same number (the session goes on, nothing is replayed) or SESSION_DOWN.
  */
 #ifndef VVU_ABI_LINK_H
 #define VVU_ABI_LINK_H
@@ -18,7 +25,7 @@
 #include "abi/vhost_user.h"
 
 #define LINK_MAGIC   0x6b6c7676u /* "vvlk" */
-#define LINK_VERSION 1
+#define LINK_VERSION 2
 
 #define LINK_PORT_NAME_MAX 63
 #define LINK_REASON_MAX	   255
@@ -59,7 +66,35 @@ enum link_kind {
 	 * otherwise ends the session.
 	 */
 	LINK_RESULT = 10,
+	/*
+	 * VMM to proxy: the back-end is gone without having said so (its guest was reset, or broke its device). As
+	 * BACKEND_DOWN, but the proxy keeps the session for the next BACKEND_UP. No body.
+	 */
+	LINK_BACKEND_LOST = 11,
+	/*
+	 * Proxy to VMM: keep this with the session; it takes the place of the record of the same kind and index, whose
+	 * fds are closed. bytes 0 and no fds: forget that one. VMM to proxy, between WELCOME and KEPT: what was kept.
+	 * struct link_record, LINK_RECORD_FDS_MAX fds at most. The VMM does not look into it.
+	 */
+	LINK_RECORD = 12,
+	/* Proxy to VMM: the front-end has its answers up to request seq (in the header). No body. */
+	LINK_ANSWERED = 13,
+	/* VMM to proxy: that was the last record. struct link_kept. */
+	LINK_KEPT = 14,
+	/*
+	 * Proxy to a VMM that is to replace another: that one has not stopped its rings in time. Nothing goes on
+	 * until it is gone; whoever can should end it. No body.
+	 */
+	LINK_SILENT = 15,
+	/* Proxy to the VMM that has been replaced: port and session are another's now. Do not link again. No body. */
+	LINK_REPLACED = 16,
 };
+
+/* link_hello.flags, masks. */
+#define LINK_HELLO_KEPT 0x1 /* a session survived the last link: it has number link_hello.session */
+#define LINK_HELLO_REPLACEMENT                                                                     \
+	0x2 /* to take the port over from the VMM that serves it, if one does */
+#define LINK_HELLO_KNOWN 0x3
 
 struct link_header {
 	le16 kind;
@@ -73,10 +108,12 @@ ABI_SIZE(struct link_header, 16);
 struct link_hello {
 	le32 magic;
 	le32 version;
+	le32 flags;
+	le32 session;
 	char port[LINK_PORT_NAME_MAX + 1]; /* NUL-terminated */
 	char who[LINK_PORT_NAME_MAX + 1];  /* for log lines: program and pid */
 };
-ABI_SIZE(struct link_hello, 136);
+ABI_SIZE(struct link_hello, 144);
 
 struct link_backend_up {
 	le64 protocol_features; /* mask: what this device and driver can carry */
@@ -90,12 +127,38 @@ struct link_text {
 };
 ABI_SIZE(struct link_text, 256);
 
+/*
+ * A part of a session that is kept (LINK_RECORD). kind and index are its name. The packet ends after data[bytes].
+ */
+#define LINK_RECORD_DATA_MAX 480
+#define LINK_RECORD_HDR	     8u
+#define LINK_RECORD_FDS_MAX  4
+#define LINK_RECORDS_MAX     320 /* of one session */
+struct link_record {
+	le16 kind;
+	le16 index;
+	le32 bytes;
+	uint8_t data[LINK_RECORD_DATA_MAX];
+};
+ABI_SIZE(struct link_record, 488);
+
+/* Numbers of the requests that decide whether a kept session can go on: one that is unanswered can not. */
+struct link_kept {
+	le32 received;	 /* seq of the last FRONTEND request */
+	le32 answered;	 /* seq of the last LINK_ANSWERED */
+	le32 unanswered; /* requests after that one that want an answer */
+	le32 reserved;	 /* 0 */
+};
+ABI_SIZE(struct link_kept, 16);
+
 struct link_packet {
 	struct link_header hdr;
 	union {
 		struct link_hello hello;
 		struct link_backend_up backend_up;
 		struct link_text text;
+		struct link_record record;
+		struct link_kept kept;
 		struct vhost_user_msg msg;
 	} body;
 };

@@ -69,8 +69,11 @@ enum vhost_user_protocol_feature {
 	 VHOST_USER_PF_MASK(MTU) | VHOST_USER_PF_MASK(BACKEND_REQ) | VHOST_USER_PF_MASK(CONFIG) |  \
 	 VHOST_USER_PF_MASK(RESET_DEVICE) | VHOST_USER_PF_MASK(CONFIGURE_MEM_SLOTS) |              \
 	 VHOST_USER_PF_MASK(STATUS))
+/* What proxy, device and driver carry among themselves: never offered to a front-end (abi/inflight.h). */
+#define VHOST_USER_PF_INTERNAL (VHOST_USER_PF_MASK(INFLIGHT_SHMFD))
 /* Cleared in addition when the back-end driver uses the classic shared-memory layout (abi/vvu.h). */
-#define VHOST_USER_PF_EXPLICIT_ONLY (VHOST_USER_PF_MASK(CONFIGURE_MEM_SLOTS))
+#define VHOST_USER_PF_EXPLICIT_ONLY                                                                \
+	(VHOST_USER_PF_MASK(CONFIGURE_MEM_SLOTS) | VHOST_USER_PF_INTERNAL)
 
 /* vhost-user §Vring state description. */
 struct vhost_user_vring_state {
