@@ -9,10 +9,11 @@
  * them, as a network device does, needs no more than positions:
  *
  *   split   the used index in the ring itself says where to go on; here only that the ring was running
- *   packed  the ring does not tell (a used descriptor overwrites the length of its chain), so the position is kept here, in two
- *           steps around the store that publishes a burst: after = new position; publish; before = after. Whoever takes
- *           over finds them different if the other died in between, and sees by the first descriptor of the
- *           burst, at before, whether it was published: its USED flag is the wrap counter of before (virtio 1.2 §2.8.1).
+ *   packed  the ring does not tell (a used descriptor overwrites the length of its chain), so the position is
+ *           kept here, in two steps around the store that publishes a burst: after = new position; publish;
+ *           before = after. Whoever takes over finds them different if the other died in between, and sees by
+ *           the first descriptor of the burst, at before, whether it was published: then its USED flag is the
+ *           wrap counter of before (virtio 1.2 §2.8.1).
  */
 #ifndef VVU_ABI_INFLIGHT_H
 #define VVU_ABI_INFLIGHT_H
