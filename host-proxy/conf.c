@@ -19,10 +19,11 @@ static const char help[] =
 	"\n"
 	"  --link PATH        socket that VMMs connect their devices to\n"
 	"  --link-uid UID     accept links from this user too (and give it the socket)\n"
-	"  --port NAME=SOCKET[,mode=server|client][,hold=SECONDS]\n"
+	"  --port NAME=SOCKET[,mode=server|client][,hold=SECONDS][,uid=UID][,gid=GID]\n"
 	"                     a vhost-user endpoint; server: we listen (default), client: we\n"
 	"                     connect. hold: how long a front-end may wait for its back-end\n"
-	"                     (default 10)\n"
+	"                     (default 10). uid, gid: whose front-ends are served, as in\n"
+	"                     uid=64055:1000 (default: whoever may open the socket)\n"
 	"  --control PATH     socket for status requests, one JSON line each\n"
 	"  --log-level LEVEL  error, warn, info (default), debug, trace\n"
 	"  --help, --version\n"
@@ -72,6 +73,18 @@ static char *socket_path(const char *option, const char *path)
 	return copy(path);
 }
 
+static void access_option(const struct port_conf *port, struct access_list *list, const char *key,
+			  const char *value)
+{
+	int ret = value ? access_add(list, value) : -EINVAL;
+
+	if (ret == -ENOSPC)
+		die_usage("--port %s: more than %d values of %s", port->name, ACCESS_IDS_MAX, key);
+	if (ret)
+		die_usage("--port %s: %s is a number, or several with ':' between them: %s",
+			  port->name, key, value ? value : "");
+}
+
 static int port_option(void *arg, const char *key, const char *value)
 {
 	struct port_conf *port = arg;
@@ -92,6 +105,10 @@ static int port_option(void *arg, const char *key, const char *value)
 		port->mode = PORT_CLIENT;
 	else if (!strcmp(key, "mode"))
 		die_usage("--port %s: mode is server or client", port->name);
+	else if (!strcmp(key, "uid"))
+		access_option(port, &port->access.uids, key, value);
+	else if (!strcmp(key, "gid"))
+		access_option(port, &port->access.gids, key, value);
 	else if (strcmp(key, "hold"))
 		die_usage("--port %s: no such option: %s", port->name, key);
 	else if (!value || prog_parse_u32(value, 0, CONF_HOLD_S_MAX, &port->hold_s) < 0)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "abi/link.h"
+#include "host-proxy/access.h"
 
 #define CONF_PORTS_MAX	1024
 #define CONF_HOLD_S	10
@@ -22,6 +23,7 @@ struct port_conf {
 	char *socket;
 	enum port_mode mode;
 	uint32_t hold_s; /* how long a front-end waits for its back-end */
+	struct access_rule access;
 };
 
 struct proxy_conf {

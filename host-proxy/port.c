@@ -40,6 +40,19 @@ static bool port_is_busy(struct port *port)
 	return port->session != NULL;
 }
 
+/* False: the peer of fd is not whom the port is for; fd is closed. */
+static bool port_admits(struct port *port, int fd)
+{
+	char why[256];
+
+	if (access_check(&port->conf->access, fd, why, sizeof(why)))
+		return true;
+	close(fd);
+	port->count.denied++;
+	port_log(port, LOG_L_WARN, "front-end refused: %s", why);
+	return false;
+}
+
 static void on_accept(evutil_socket_t sock, short what, void *arg)
 {
 	struct port *port = arg;
@@ -47,6 +60,10 @@ static void on_accept(evutil_socket_t sock, short what, void *arg)
 
 	if (fd < 0)
 		return;
+	if (!port_admits(port, fd)) {
+		listener_pause(&port->listener);
+		return;
+	}
 	if (port_is_busy(port)) {
 		prog_peer_pid(fd, &pid);
 		close(fd);
@@ -87,6 +104,10 @@ static void on_retry(evutil_socket_t sock, short what, void *arg)
 	if (fd < 0) {
 		port_log(port, LOG_L_INFO, "no front-end listens at %s: %s; next attempt in %u ms",
 			 port->conf->socket, strerror(-fd), port->retry_ms);
+		port_retry(port);
+		return;
+	}
+	if (!port_admits(port, fd)) {
 		port_retry(port);
 		return;
 	}

@@ -32,6 +32,7 @@ struct port_counters {
 	uint64_t sessions;     /* front-ends that met a back-end */
 	uint64_t held_in_vain; /* front-ends closed because no back-end came */
 	uint64_t refused;      /* front-ends that found the port busy */
+	uint64_t denied;       /* peers that --port's uid= or gid= does not name */
 	uint64_t links;	       /* links accepted for the port */
 	uint64_t dropped;      /* link packets of sessions that were over */
 };

@@ -160,6 +160,7 @@ static struct json_object *port_json(const struct port *port)
 	json_object_object_add(o, "back_end", back_end_json(port->link));
 	add_u64(o, "sessions", port->count.sessions);
 	add_u64(o, "refused", port->count.refused);
+	add_u64(o, "denied", port->count.denied);
 	add_u64(o, "held_in_vain", port->count.held_in_vain);
 	add_u64(o, "links", port->count.links);
 	add_u64(o, "late_packets", port->count.dropped);
