@@ -329,6 +329,7 @@ static void on_packet(struct link *l, struct wire_packet *in)
 		on_back_end_up(l, &in->pkt.body.backend_up);
 		return;
 	case LINK_BACKEND_DOWN:
+	case LINK_BACKEND_LOST:
 		on_back_end_down(l);
 		return;
 	case LINK_SESSION_DOWN:

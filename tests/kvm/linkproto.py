@@ -38,6 +38,7 @@ class Kind(enum.IntEnum):
     KEPT = 14
     SILENT = 15
     REPLACED = 16
+    SERVING = 17
 
 
 class Request(enum.IntEnum):

@@ -123,7 +123,7 @@ class Link:
             raise LinkClosed("the VMM closed the link")
         if packet.kind == Kind.BACKEND_UP and len(packet.body) != lp.BACKEND_UP.size:
             raise PeerError(f"{packet}: {len(packet.body)} bytes")
-        if packet.kind in (Kind.BACKEND_UP, Kind.BACKEND_DOWN):
+        if packet.kind in (Kind.BACKEND_UP, Kind.BACKEND_DOWN, Kind.BACKEND_LOST):
             self.up = packet.kind == Kind.BACKEND_UP
         return packet
 
@@ -155,7 +155,7 @@ class Link:
         """The back-end's answer to request seq. BackendDown when the driver goes away instead."""
         while True:
             packet = self.receive()
-            if packet.kind == Kind.BACKEND_DOWN:
+            if packet.kind in (Kind.BACKEND_DOWN, Kind.BACKEND_LOST):
                 raise BackendDown
             if packet.session == self.session and packet.kind in (Kind.SESSION_DOWN, Kind.RESULT):
                 raise PeerError(f"{packet}: {packet.text}")
@@ -397,7 +397,7 @@ class Peer:
     def _flood_packet(self):
         """Reads one packet; returns the number of requests that it answers."""
         packet = self.link.receive()
-        if packet.kind == Kind.BACKEND_DOWN:
+        if packet.kind in (Kind.BACKEND_DOWN, Kind.BACKEND_LOST):
             raise BackendDown
         if packet.kind != Kind.BACKEND:
             raise PeerError(f"in mid-traffic: {packet}: {packet.text}")

@@ -13,7 +13,7 @@ BACKEND_UP = struct.Struct("<QII")
 KIND = {name[len("LINK_"):]: abi.C[name] for name in
         ("LINK_HELLO", "LINK_WELCOME", "LINK_REJECT", "LINK_BACKEND_UP", "LINK_BACKEND_DOWN", "LINK_SESSION_UP",
          "LINK_SESSION_DOWN", "LINK_FRONTEND", "LINK_BACKEND", "LINK_RESULT", "LINK_BACKEND_LOST", "LINK_RECORD",
-         "LINK_ANSWERED", "LINK_KEPT", "LINK_SILENT", "LINK_REPLACED")}
+         "LINK_ANSWERED", "LINK_KEPT", "LINK_SILENT", "LINK_REPLACED", "LINK_SERVING")}
 KIND_NAME = {number: name for name, number in KIND.items()}
 
 

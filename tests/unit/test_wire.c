@@ -279,7 +279,7 @@ static void test_link_wrong_packets(void **state)
 		{ LINK_SESSION_DOWN, 256 }, { LINK_FRONTEND, 20 },    { LINK_BACKEND, 20 },
 		{ LINK_RESULT, 256 },	    { LINK_BACKEND_LOST, 0 }, { LINK_RECORD, 8 },
 		{ LINK_ANSWERED, 0 },	    { LINK_KEPT, 16 },	      { LINK_SILENT, 0 },
-		{ LINK_REPLACED, 0 },
+		{ LINK_REPLACED, 0 },	    { LINK_SERVING, 0 },
 	};
 	int before = count_fds(), fd = eventfd(0, 0);
 
@@ -354,7 +354,7 @@ static void test_link_odd_packets(void **state)
 	p.hdr.kind = 0;
 	send_raw(sv[0], &p, sizeof(p.hdr), NULL, 0);
 	assert_int_equal(link_recv(sv[1], &in), -EPROTO);
-	p.hdr.kind = LINK_REPLACED + 1;
+	p.hdr.kind = LINK_SERVING + 1;
 	send_raw(sv[0], &p, sizeof(p.hdr), NULL, 0);
 	assert_int_equal(link_recv(sv[1], &in), -EPROTO);
 	/* Names and texts that lack their NUL or hold control characters. */

@@ -229,6 +229,7 @@ static bool link_body_bytes(const struct wire_packet *p, uint32_t *bytes)
 	case LINK_ANSWERED:
 	case LINK_SILENT:
 	case LINK_REPLACED:
+	case LINK_SERVING:
 		*bytes = 0;
 		return true;
 	case LINK_FRONTEND:

@@ -88,6 +88,11 @@ enum link_kind {
 	LINK_SILENT = 15,
 	/* Proxy to the VMM that has been replaced: port and session are another's now. Do not link again. No body. */
 	LINK_REPLACED = 16,
+	/*
+	 * Proxy to a VMM whose HELLO had LINK_HELLO_REPLACEMENT, once: the port is its own now. No other VMM has it
+	 * any more, and its session, if it has one, goes on there. No body.
+	 */
+	LINK_SERVING = 17,
 };
 
 /* link_hello.flags, masks. */
