@@ -29,6 +29,8 @@
 	X(ADDRESSES_MOVED, addresses_moved)                                                        \
 	X(ADDRESSES_HELD, addresses_held) /* moved again within a second: not followed */          \
 	X(ADDRESSES_FULL, addresses_full) /* no room to learn it */                                \
+	X(TURN_WAITS, turn_waits)	  /* rounds in which it had more than its share */         \
+	X(RATE_WAITS, rate_waits)	  /* rounds in which its rate limit was used up */         \
 	PORT_DROPS(X)
 
 /* Sender: SHORT to DISABLED. Receiver: NO_BUFFERS to WORKER_BUSY. */

@@ -7,6 +7,8 @@
  * counting). So a ring is written by one worker only, and the frames of a flow, which all go to one ring, keep
  * their order: those of one transmit ring come through one mailbox, first in, first out.
  *
+ * The second copy is charged to the sender (turns.h) by the worker that makes it.
+ *
  * An address is told to the others when it is new, has moved, or was refreshed (once a second). One that finds the
  * mailbox full is told again with the next refresh.
  */
@@ -21,7 +23,7 @@ struct mail {
 	uint8_t kind;
 	uint8_t port; /* receiver; or where the address is */
 	uint8_t ring;
-	uint8_t pad;
+	uint8_t from;
 	uint32_t len;
 	uint64_t mac;
 	struct virtio_net_hdr hdr;
@@ -54,7 +56,9 @@ void worker_mail_frame(struct worker *w, const struct vring *vr, const struct ne
 	m->ring = vr->index;
 	m->len = f->len;
 	m->hdr = f->hdr;
+	m->from = (uint8_t)w->burst.port->index;
 	net_frame_copy(f, m->bytes);
+	w->burst.extra += TURN_BYTES(f->len);
 }
 
 void worker_tell_learned(struct worker *w, uint64_t mac, const struct port *port)
@@ -89,7 +93,9 @@ static void mail_frame(struct worker *w, const struct mail *m)
 				 .head_len = m->len,
 				 .drop = CTR_COUNT,
 				 .hdr = m->hdr };
+	w->burst.extra = 0;
 	net_deliver(w, vr, f);
+	turn_charge(w, w->sw->ports[m->from], TURN_COPY(f->len) + w->burst.extra);
 }
 
 static unsigned int mail_box(struct worker *w, struct mailbox *mb)

@@ -71,7 +71,8 @@ struct net_burst {
 	struct port *port;
 	struct vring *vr;
 	unsigned int num;
-	bool ahead; /* the frames are the ring's chains taken ahead, from ahead.used on */
+	bool ahead;	/* the frames are the ring's chains taken ahead, from ahead.used on */
+	uint64_t extra; /* what it cost beyond one copy of each frame (turns.h) */
 	_Alignas(64) struct net_frame frames[NET_BURST];
 	_Alignas(64) uint8_t heads[NET_BURST][NET_HEAD_SUPER];
 	_Alignas(64) uint8_t arena[NET_ARENA_BYTES];

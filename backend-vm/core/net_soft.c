@@ -31,9 +31,11 @@ bool net_deliver_cut(struct worker *w, struct vring *to, struct net_frame *f)
 			    GSO_TYPE(f->hdr.gso_type) == VIRTIO_NET_HDR_GSO_TCPV6))
 		return net_drop(w, to, CTR_DROP_OFFLOAD);
 	worker_count(w, to->port, CTR_TX_CUT, 1);
+	w->burst.extra += f->len; /* flattened, and summed up */
 	while ((len = frame_tso_next_len(&tso))) {
 		frame_tso_next(&tso, soft->segment);
 		worker_count(w, to->port, CTR_TX_SEGMENTS, 1);
+		w->burst.extra += TURN_COPY(len);
 		all = net_put_flat(w, to, soft->segment, len) && all;
 	}
 	return all;
@@ -49,5 +51,6 @@ bool net_deliver_csum(struct worker *w, struct vring *to, struct net_frame *f)
 		return net_drop(w, to, CTR_DROP_OFFLOAD);
 	f->state |= NET_SOFT_CSUM;
 	worker_count(w, to->port, CTR_TX_CSUM_DONE, 1);
+	w->burst.extra += f->len / 2;
 	return net_put_flat(w, to, soft->flat, f->len);
 }

@@ -129,6 +129,7 @@ unsigned int net_tx_burst(struct worker *w, struct vring *vr)
 	b->port = vr->port;
 	b->vr = vr;
 	b->num = 0;
+	b->extra = 0;
 	b->ahead = vr->ahead.used < vr->ahead.num;
 	if (!b->ahead)
 		net_tx_take(w, vr);
@@ -165,6 +166,9 @@ void net_tx_done(struct worker *w)
 		for (unsigned int i = 0; i < b->num; i++)
 			vq_dev_put(&vr->vq, b->frames[i].ref, 0);
 	}
+	turn_charge(w, vr->port, TURN_BURST(b->num, bytes) + b->extra);
+	if (unlikely(vr->port->limit.on))
+		turn_charge_limit(w, bytes);
 	worker_count(w, vr->port, CTR_RX_FRAMES, b->num);
 	worker_count(w, vr->port, CTR_RX_BYTES, bytes);
 	w->done[w->num_done++] = vr;

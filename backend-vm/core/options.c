@@ -3,6 +3,7 @@
 
 #include "core/be.h"
 #include "core/fdb.h"
+#include "core/rate.h"
 
 #define WORD_MAX 2047
 
@@ -143,19 +144,11 @@ static int set_names(struct be_options *o, const char *v)
 	}
 }
 
-/* port.NAME.mac=ADDRESS; rest begins after "port.". Names may have dots: the last ".mac=" counts. */
-static int set_port(struct be_options *o, const char *rest)
+static int set_mac(struct be_options *o, const char *rest, const char *end, const char *value)
 {
-	const char *value = NULL, *end = NULL;
 	struct be_option_mac *m = &o->macs[o->num_macs];
 
-	for (const char *p = rest; *p; p++) {
-		if (after(p, ".mac=")) {
-			end = p;
-			value = p + 5;
-		}
-	}
-	if (!value || o->num_macs == BE_OPTION_MACS || !take_name(m->port, rest, end) ||
+	if (o->num_macs == BE_OPTION_MACS || !take_name(m->port, rest, end) ||
 	    parse_mac(value, &m->mac))
 		return -EINVAL;
 	for (unsigned int i = 0; i < o->num_macs; i++) {
@@ -164,6 +157,108 @@ static int set_port(struct be_options *o, const char *rest)
 	}
 	o->num_macs++;
 	return 0;
+}
+
+/* NUMBER, or NUMBER with k, M, G or T behind it: thousands, millions, ... */
+static int parse_amount(const char *s, uint64_t min, uint64_t max, uint64_t *out)
+{
+	static const char units[] = "kMGT";
+	uint64_t v = 0, factor = 1000;
+
+	if (!*s)
+		return -EINVAL;
+	for (; *s >= '0' && *s <= '9'; s++) {
+		if (v > max / 10)
+			return -EINVAL;
+		v = v * 10 + (uint64_t)(*s - '0');
+	}
+	for (const char *u = units; *s && *u; u++, factor *= 1000) {
+		if (*s != *u)
+			continue;
+		if (v > max / factor)
+			return -EINVAL;
+		v *= factor;
+		s++;
+		break;
+	}
+	if (*s || v < min || v > max)
+		return -EINVAL;
+	*out = v;
+	return 0;
+}
+
+const struct be_option_limit *be_options_limit(const struct be_options *o, const char *port)
+{
+	for (unsigned int i = 0; i < o->num_limits; i++) {
+		if (text_equal(o->limits[i].port, port))
+			return &o->limits[i];
+	}
+	return NULL;
+}
+
+/* The entry for the port, a new one if need be. */
+static struct be_option_limit *limit_of(struct be_options *o, const char *rest, const char *end)
+{
+	struct be_option_limit *new = &o->limits[o->num_limits];
+	const struct be_option_limit *old;
+
+	if (o->num_limits == BE_PORTS_MAX || !take_name(new->port, rest, end))
+		return NULL;
+	old = be_options_limit(o, new->port);
+	if (old)
+		return &o->limits[old - o->limits];
+	new->bits = 0;
+	new->packets = 0;
+	o->num_limits++;
+	return new;
+}
+
+static int set_rate(struct be_options *o, const char *rest, const char *end, const char *value)
+{
+	struct be_option_limit *l = limit_of(o, rest, end);
+
+	return !l || l->bits ? -EINVAL : parse_amount(value, BE_RATE_MIN, RATE_BITS_MAX, &l->bits);
+}
+
+static int set_pps(struct be_options *o, const char *rest, const char *end, const char *value)
+{
+	struct be_option_limit *l = limit_of(o, rest, end);
+
+	return !l || l->packets ? -EINVAL : parse_amount(value, 1, RATE_PACKETS_MAX, &l->packets);
+}
+
+static const struct {
+	const char *key;
+	int (*set)(struct be_options *o, const char *rest, const char *end, const char *value);
+	const char *want;
+} port_options[] = {
+	{ ".mac=", set_mac, "port.NAME.mac=XX:XX:XX:XX:XX:XX, an individual address, given once" },
+	{ ".rate=", set_rate, "port.NAME.rate=BITS, 1k to 1T a second, once for a port" },
+	{ ".pps=", set_pps, "port.NAME.pps=PACKETS, 1 to 1G a second, once for a port" },
+};
+
+/* port.NAME.KEY=VALUE; rest begins after "port.". Names may have dots: the last key counts. */
+static int set_port(struct be_options *o, const char *word, const char *rest, struct text *error)
+{
+	const char *value = NULL, *end = NULL;
+	unsigned int which = 0;
+
+	for (const char *p = rest; *p; p++) {
+		for (unsigned int i = 0; i < ARRAY_LEN(port_options); i++) {
+			const char *v = after(p, port_options[i].key);
+
+			if (!v)
+				continue;
+			end = p;
+			value = v;
+			which = i;
+		}
+	}
+	if (!value)
+		return bad(error, "port option", word, "port.NAME.mac=, .rate= or .pps=");
+	return port_options[which].set(o, rest, end, value)
+		       ? bad(error, "port option", word, port_options[which].want)
+		       : 0;
 }
 
 void be_options_init(struct be_options *o)
@@ -176,6 +271,7 @@ void be_options_init(struct be_options *o)
 	o->age = FDB_AGE_DEFAULT;
 	o->num_names = 0;
 	o->num_macs = 0;
+	o->num_limits = 0;
 }
 
 static int set_application(struct be_options *o, const char *word, struct text *error)
@@ -221,13 +317,10 @@ int be_options_word(struct be_options *o, const char *word, bool first, struct t
 			return bad(error, "names", v,
 				   "up to 32 different port names, separated by commas");
 	} else if ((v = after(word, "port."))) {
-		if (set_port(o, v))
-			return bad(error, "port option", word,
-				   "port.NAME.mac=XX:XX:XX:XX:XX:XX, an individual address, given "
-				   "once");
+		return set_port(o, word, v, error);
 	} else {
 		return bad(error, "unknown option", word,
-			   "poll=, offload=, mtu=, age=, names=, port.NAME.mac=");
+			   "poll=, offload=, mtu=, age=, names=, port.NAME.mac=, .rate=, .pps=");
 	}
 	return 0;
 }
@@ -258,17 +351,24 @@ int be_options_line(struct be_options *o, const char *line, struct text *error)
 	}
 }
 
+static int check_port(const char *name, const char *const *ports, unsigned int num,
+		      struct text *error)
+{
+	for (unsigned int p = 0; p < num; p++) {
+		if (text_equal(ports[p], name))
+			return 0;
+	}
+	return bad(error, "port option for an unknown port", name, "name one of the ports");
+}
+
 int be_options_check(const struct be_options *o, const char *const *ports, unsigned int num,
 		     struct text *error)
 {
-	for (unsigned int i = 0; i < o->num_macs; i++) {
-		unsigned int p = 0;
+	int ret = 0;
 
-		while (p < num && !text_equal(ports[p], o->macs[i].port))
-			p++;
-		if (p == num)
-			return bad(error, "port option for an unknown port", o->macs[i].port,
-				   "name one of the ports");
-	}
-	return 0;
+	for (unsigned int i = 0; i < o->num_macs && !ret; i++)
+		ret = check_port(o->macs[i].port, ports, num, error);
+	for (unsigned int i = 0; i < o->num_limits && !ret; i++)
+		ret = check_port(o->limits[i].port, ports, num, error);
+	return ret;
 }

@@ -11,6 +11,7 @@
 #define BE_PORT_NAME_MAX 63
 #define BE_POLL_US_MAX	 1000000
 #define BE_OPTION_MACS	 64
+#define BE_RATE_MIN	 1000 /* bits a second */
 
 enum be_application {
 	BE_APP_SWITCH,
@@ -36,6 +37,12 @@ struct be_options {
 		char port[BE_PORT_NAME_MAX + 1];
 		uint64_t mac; /* fdb_mac() */
 	} macs[BE_OPTION_MACS];
+	unsigned int num_limits;
+	struct be_option_limit {
+		char port[BE_PORT_NAME_MAX + 1];
+		uint64_t bits; /* a second, 0: not given */
+		uint64_t packets;
+	} limits[BE_PORTS_MAX];
 };
 
 void be_options_init(struct be_options *o);
@@ -45,6 +52,9 @@ int be_options_word(struct be_options *o, const char *word, bool first, struct t
 
 /* Takes a whole command line, words separated by blanks. */
 int be_options_line(struct be_options *o, const char *line, struct text *error);
+
+/* The limits of a port, or NULL. */
+const struct be_option_limit *be_options_limit(const struct be_options *o, const char *port);
 
 /* Checks what can be checked only when the ports are known. */
 int be_options_check(const struct be_options *o, const char *const *ports, unsigned int num,

@@ -6,7 +6,8 @@
  *   poll=adaptive:US  sleeps when US microseconds have brought no work
  *   poll=never        sleeps as soon as there is none
  *
- * To sleep: ask for kicks on all rings, look again, wait; a ring without kick fd shortens the wait to 1 ms.
+ * To sleep: ask for kicks on all rings, look again, wait; a ring without kick fd shortens the wait to 1 ms. A port that
+ * has used up its rate limit (rate.h) is not asked for kicks, and shortens the wait until it may go on.
  */
 #ifndef VVU_CORE_POLL_H
 #define VVU_CORE_POLL_H
@@ -65,6 +66,8 @@ static inline bool poller_sleep(struct poller *p, struct worker *w, uint64_t now
 		return false;
 	}
 	*deadline_ns = worker_must_poll(w) ? now_ns + POLL_NO_KICK_NS : UINT64_MAX;
+	if (w->limited_until && w->limited_until < *deadline_ns)
+		*deadline_ns = w->limited_until > now_ns ? w->limited_until : now_ns;
 	worker_add(&w->sleeps, 1);
 	return true;
 }

@@ -339,6 +339,13 @@ static void port_set_mac(struct port *port, const struct be_options *o)
 	}
 }
 
+static void port_set_limit(struct port *port, const struct be_options *o)
+{
+	const struct be_option_limit *l = be_options_limit(o, port->name);
+
+	rate_init(&port->limit, l ? l->bits : 0, l ? l->packets : 0);
+}
+
 static void port_reset(struct port *port)
 {
 	port->connected = false;
@@ -388,6 +395,7 @@ void port_init(struct port *port, const struct port_conf *conf)
 		VHOST_USER_PF_CARRIED & ~(conf->mem_slots ? 0 : VHOST_USER_PF_EXPLICIT_ONLY);
 	port->config_mtu = conf->options->mtu;
 	port_set_mac(port, conf->options);
+	port_set_limit(port, conf->options);
 	port->mapping.active = false;
 	port->mapping.num = 0;
 	for (unsigned int i = 0; i < VHOST_USER_MEM_SLOTS_MAX; i++)

@@ -12,6 +12,7 @@
 #include "core/be.h"
 #include "core/counters.h"
 #include "core/options.h"
+#include "core/rate.h"
 #include "core/text.h"
 #include "proto/vu_check.h"
 #include "vq/vq_dev.h"
@@ -144,6 +145,7 @@ struct port {
 	struct vring *tx[PORT_PAIRS_MAX];
 	struct vring *rx[PORT_PAIRS_MAX];
 	uint8_t owner[PORT_PAIRS_MAX]; /* of each pair, WORKER_NONE: does not run */
+	struct rate_limit limit;       /* of what it sends; all workers take from it */
 	bool rarp;		       /* a SEND_RARP to be flooded */
 	uint8_t rarp_mac[6];
 

@@ -91,6 +91,8 @@ static unsigned int switch_flood(struct worker *w, const struct port *from, stru
 		worker_deliver(w, to, f);
 		num++;
 	}
+	if (num)
+		w->burst.extra += (uint64_t)(num - 1) * TURN_COPY(f->len);
 	return num;
 }
 
@@ -146,6 +148,7 @@ static void switch_rarp(struct worker *w, struct port *port)
 				 .len = FRAME_RARP_LEN,
 				 .head_len = FRAME_RARP_LEN,
 				 .drop = CTR_COUNT };
+	w->burst.port = port; /* for what becomes of it, as if it had sent it */
 	frame_make_rarp(w->rarp_bytes, port->rarp_mac);
 	switch_decide(w, port, &cache, f);
 	if (f->drop == CTR_COUNT)

@@ -16,11 +16,13 @@ void worker_init(struct worker *w, struct be_switch *sw, unsigned int index)
 	w->index = index;
 	w->isa = net_isa_choose();
 	w->gate.asleep = index ? 1 : 0;
+	w->turns.round = 1;
 }
 
 void worker_set_time(struct worker *w, uint64_t now_ns)
 {
 	w->now = (uint32_t)(now_ns / 1000000000u);
+	w->now_ns = now_ns;
 }
 
 void worker_ring_broken(struct worker *w, struct vring *vr)
@@ -52,6 +54,8 @@ static unsigned int worker_ring(struct worker *w, struct vring *vr)
 {
 	if (!net_tx_burst(w, vr))
 		return 0;
+	if (turn_cuts(w, vr->port))
+		turn_cut(w);
 	if (!vr->enabled)
 		discard_burst(w);
 	else if (w->sw->app == BE_APP_ECHO)
@@ -74,13 +78,13 @@ static void worker_clock(struct worker *w)
 	w->round_start = now;
 }
 
-/* The next ring, from number *at on, that has a burst. */
+/* The next ring, from number *at on, that has a burst and whose port's turn it is. */
 static struct vring *worker_next(struct worker *w, unsigned int *at)
 {
 	while (*at < w->num_rings) {
 		struct vring *vr = w->rings[(*at)++];
 
-		if (net_tx_look(w, vr))
+		if (net_tx_look(w, vr) && turn_begin(w, vr->port))
 			return vr;
 	}
 	return NULL;
@@ -104,6 +108,7 @@ static unsigned int worker_rings(struct worker *w)
 	}
 	net_flush(w);
 	net_tx_flush(w);
+	turns_end(w);
 	return frames;
 }
 
@@ -141,8 +146,19 @@ bool worker_arm(struct worker *w)
 {
 	bool work = false;
 
-	for (unsigned int i = 0; i < w->num_rings; i++)
-		work |= vq_dev_kick_enable(&w->rings[i]->vq);
+	w->limited_until = 0;
+	for (unsigned int i = 0; i < w->num_rings; i++) {
+		const struct rate_limit *limit = &w->rings[i]->port->limit;
+
+		if (!limit->on || rate_ready(limit, w->now_ns)) {
+			work |= vq_dev_kick_enable(&w->rings[i]->vq);
+		} else {
+			uint64_t at = rate_ready_at(limit);
+
+			if (!w->limited_until || at < w->limited_until)
+				w->limited_until = at;
+		}
+	}
 	return work;
 }
 

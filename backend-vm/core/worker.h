@@ -7,8 +7,10 @@
  *   mail.c     frames for rings of other workers, and addresses learned
  *   pause.h    how the control plane changes what workers look at, and how they sleep
  *
- * One round of worker_round() takes one burst of every transmit ring that has one. A burst is decided first (learn,
- * look up), then delivered, then every receiver touched and the sender are told once.
+ *   turns.h    how the ports share the worker
+ *
+ * One round of worker_round() takes one burst of every transmit ring that has one, if it is its port's turn. A burst is
+ * decided first (learn, look up), then delivered, then every receiver touched and the sender are told once.
  */
 #ifndef VVU_CORE_WORKER_H
 #define VVU_CORE_WORKER_H
@@ -17,6 +19,7 @@
 #include "core/mailbox.h"
 #include "core/net.h"
 #include "core/pause.h"
+#include "core/turns.h"
 
 #define WORKERS_MAX	 8
 #define WORKER_NONE	 0xff
@@ -33,6 +36,7 @@ struct worker {
 	unsigned int index;
 	struct be_switch *sw;
 	uint32_t now; /* seconds, for the table */
+	uint64_t now_ns;
 
 	unsigned int num_rings; /* transmit rings to poll */
 	struct vring *rings[WORKER_RINGS_MAX];
@@ -46,6 +50,11 @@ struct worker {
 	struct vring *thin[WORKER_RINGS_MAX];
 	unsigned int num_dirty; /* receive rings that may have entries nobody was told of */
 	struct vring *dirty[WORKER_RINGS_MAX];
+
+	struct turns turns;
+	struct turn turn[BE_PORTS_MAX];
+	uint64_t
+		limited_until; /* of worker_arm(): when a port that has used up its rate may go on; 0: none */
 
 	/* Written by the worker alone (worker_add()), read by anybody. */
 	uint64_t bursts;
@@ -87,7 +96,7 @@ static inline void worker_count(struct worker *w, const struct port *port, enum 
 
 void worker_init(struct worker *w, struct be_switch *sw, unsigned int index);
 
-/* The clock of ageing and of the move limit; to be told every now and then. */
+/* The clock of ageing, of the move limit and of rate limits; to be told every now and then. */
 void worker_set_time(struct worker *w, uint64_t now_ns);
 
 /* One round: what came by mail, then the rings. Returns how much there was; 0: nothing. */
@@ -104,7 +113,8 @@ void worker_ring_broken(struct worker *w, struct vring *vr);
 
 /*
  * Asks every transmit ring for a kick. Returns true when there is work already; then (and after waking up)
- * worker_disarm() before polling on.
+ * worker_disarm() before polling on. Rings of a port that has used up its rate limit are left out: it does not matter
+ * what is in them until w->limited_until, when the worker has to be awake again.
  */
 bool worker_arm(struct worker *w);
 void worker_disarm(struct worker *w);

@@ -59,7 +59,8 @@ static const char usage[] =
 	"\n"
 	"APPLICATION: switch (default) or echo. Keys: poll=always|adaptive[:US]|never, "
 	"offload=on|off,\n"
-	"mtu=BYTES, age=SECONDS, port.NAME.mac=ADDRESS.\n";
+	"mtu=BYTES, age=SECONDS, port.NAME.mac=ADDRESS, port.NAME.rate=BITS, "
+	"port.NAME.pps=PACKETS.\n";
 
 static int port_option(void *arg, const char *key, const char *value)
 {

@@ -14,7 +14,8 @@
  * Rings (one of): SPLIT_FLAGS, SPLIT_EVENT, PACKED_FLAGS, PACKED_EVENT. Ring positions are 2 bits wide here, 16 there;
  * ENTRIES buffers pass, so that they wrap.
  * Variants: HOSTED (epoll instead of interrupts), ALWAYS (the worker never sleeps), DEFERRED (vq_dev_call_hint() and
- * vq_dev_call_settle() instead of vq_dev_call_needed()), SHADOW_LOST (interrupts come in between sti and hlt).
+ * vq_dev_call_settle() instead of vq_dev_call_needed()), SHADOW_LOST (interrupts come in between sti and hlt), LIMITED (now
+ * and then the port has used up its rate limit: its ring is left alone, not armed, and the worker sleeps until a timer).
  * Mistakes that must be found: the macros MISTAKE_*.
  */
 #define TSO_CPUS 2
@@ -115,6 +116,30 @@ bool step_over;	   /* the handler returns behind the hlt that it has interrupted
 bool halted;
 bool irq_flag;	   /* rt_irq_flags[] */
 bool irq_any;	   /* rt_irq_any */
+
+#ifdef LIMITED
+#define LIMITS 2 /* how often */
+bool timer; /* the local APIC's, or the timeout of epoll_wait() */
+bool due;
+
+proctype deadline()
+{
+end_deadline:
+	do
+	:: atomic {
+		timer && irqs_on ->
+		timer = false;
+		due = true;
+		irq_any = true;
+		halted = false;
+		if
+		:: at_hlt -> step_over = true
+		:: else
+		fi
+	   }
+	od
+}
+#endif
 
 proctype irq()
 {
@@ -269,7 +294,14 @@ inline idle()
 {
 	skip;
 end_idle:
+#ifdef LIMITED
+	if
+	:: atomic { kick -> kick = false }
+	:: atomic { timer -> timer = false }
+	fi
+#else
 	atomic { kick -> kick = false }
+#endif
 }
 
 #define TAKE_IRQS kick = false /* events are looked at without waiting */
@@ -297,6 +329,9 @@ inline idle()
 	irq_any = false;
 	do
 	:: irq_flag -> break
+#ifdef LIMITED
+	:: due -> break
+#endif
 	:: else ->
 #ifdef MISTAKE_LOOK_BEFORE_CLI
 		irqs_on = true;
@@ -354,9 +389,23 @@ inline dev_sleep()
 	TAKE_IRQS
 }
 
+#ifdef LIMITED
+/* worker_arm() without a ring that is limited, and the deadline of poller_sleep(). Others' kicks end the sleep, too. */
+inline limited_sleep()
+{
+	TAKE_IRQS;
+#ifndef MISTAKE_LIMITED_WITHOUT_DEADLINE
+	timer = true;
+#endif
+	idle();
+	atomic { timer = false; due = false };
+	TAKE_IRQS
+}
+#endif
+
 proctype worker()
 {
-	byte last, called, event, batch;
+	byte last, called, event, batch, limits;
 	bool work;
 
 	store(DEVICE, KICK_EVENT, DONT(0));
@@ -373,6 +422,9 @@ end_poll:
 	:: !SEES_AVAIL(last) && last != called -> dev_settle()
 #ifndef ALWAYS
 	:: !SEES_AVAIL(last) && last == called -> dev_sleep()
+#ifdef LIMITED
+	:: limits < LIMITS && last == called -> limits++; limited_sleep()
+#endif
 #ifndef HOSTED
 	:: kick -> irq_window()
 #endif
@@ -389,7 +441,10 @@ init {
 		run driver();
 		run worker();
 #ifndef HOSTED
-		run irq()
+		run irq();
+#ifdef LIMITED
+		run deadline()
+#endif
 #endif
 	}
 }

@@ -20,7 +20,8 @@ SKIP = 77
 
 RINGS = ("SPLIT_FLAGS", "SPLIT_EVENT", "PACKED_FLAGS", "PACKED_EVENT")
 # What the worker does differently.
-VARIANTS = ((), ("SHADOW_LOST",), ("HOSTED",), ("ALWAYS",), ("DEFERRED",), ("DEFERRED", "ALWAYS"), ("DEFERRED", "HOSTED"))
+VARIANTS = ((), ("SHADOW_LOST",), ("HOSTED",), ("ALWAYS",), ("DEFERRED",), ("DEFERRED", "ALWAYS"), ("DEFERRED", "HOSTED"),
+            ("LIMITED",), ("LIMITED", "SHADOW_LOST"), ("LIMITED", "HOSTED"))
 # Mistake: the variant in which it shows, and the rings (default: all).
 MISTAKES = {
     "MISTAKE_DRIVER_NO_FENCE_AFTER_INDEX": ((), RINGS),
@@ -33,6 +34,7 @@ MISTAKES = {
     "MISTAKE_NO_STEP_OVER": (("SHADOW_LOST",), RINGS),
     "MISTAKE_TAKE_IRQS_LATE": (("HOSTED",), RINGS),
     "MISTAKE_SETTLE_WITHOUT_FENCE": (("DEFERRED",), RINGS),
+    "MISTAKE_LIMITED_WITHOUT_DEADLINE": (("LIMITED",), RINGS),
     "MISTAKE_UNCALLED_WRAPS": (("DEFERRED",), ("SPLIT_EVENT",)),
     "MISTAKE_EVENT_ONE_LATE": ((), ("SPLIT_EVENT",)),
 }

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Turns: how the ports that a worker serves share its time. What a port gets does not depend on how many rings
+ * it has, how long its frames are, how many copies of them are made or what has to be done for their receivers.
+ *
+ * Each burst costs its port an estimate of the cycles it takes: so much per frame and per byte, and what copies to
+ * several receivers and offloads in software add. An account per port sums that up. A port that has something to send
+ * and is more than TURN_LEAD ahead of the poorest one that has so too waits for the next round: deficit round robin
+ * with the debts noted instead of the deficits. Idleness earns nothing: a port that comes back begins where the
+ * poorest is.
+ *
+ * While more than one port sends (in the last TURN_ROUNDS rounds) bursts of a port that had a costly one lately are cut
+ * when they have cost a ring's part of TURN_COST, so that nobody waits long for one of super-frames. A port alone has
+ * neither waits nor cuts, only its account kept: one addition per burst.
+ *
+ * A port with a rate limit (rate.h) that has used it up has nothing to send as far as all this goes.
+ */
+#ifndef VVU_CORE_TURNS_H
+#define VVU_CORE_TURNS_H
+
+#include <stdbool.h>
+
+#include "abi/base.h"
+
+struct worker;
+struct port;
+struct vring;
+
+/* Cycles, about: of a frame without its bytes, and of 4 bytes. */
+#define TURN_FRAME	       100u
+#define TURN_BYTES(n)	       ((n) / 4)
+#define TURN_COST	       100000u /* of one port's bursts of a round */
+#define TURN_LEAD	       100000u
+#define TURN_HEAVY	       (TURN_COST / 8)
+#define TURN_ROUNDS	       4096u /* that a port counts as sending after its last burst, or twice that */
+#define TURN_COPY(len)	       (TURN_FRAME + TURN_BYTES(len))
+#define TURN_BURST(num, bytes) ((num)*TURN_FRAME + TURN_BYTES(bytes))
+
+/* Of one port, at one worker. */
+struct turn {
+	uint64_t spent;
+	uint32_t round; /* for which waits was decided */
+	bool waits;
+};
+
+struct turns {
+	uint32_t round;
+	uint32_t ports;	  /* that have something to send this round */
+	uint32_t sending; /* ... did since the last change of age */
+	uint32_t sent;	  /* ... in the age before */
+	uint32_t age_rounds;
+	uint32_t heavy; /* had a costly burst since the last change of age */
+	uint32_t were_heavy;
+	bool contended;	  /* more than one of those */
+	uint64_t poorest; /* of those that had something to send in the last round */
+};
+
+/* The ring has a burst: whether its port may have it now. */
+bool turn_begin(struct worker *w, const struct port *port);
+
+/* Puts back what of the burst the port may not have this time. Only if turn_cuts(). */
+void turn_cut(struct worker *w);
+bool turn_cuts(const struct worker *w, const struct port *port);
+
+/* What the port's burst has cost. */
+void turn_charge(struct worker *w, const struct port *port, uint64_t cost);
+/* What is left of the burst, of so many bytes, has gone out: takes it from the port's limits. */
+void turn_charge_limit(struct worker *w, uint64_t bytes);
+
+/* The round is over. */
+void turns_end(struct worker *w);
+
+#endif

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Who gets how much: turns of ports that send more than there is time for, rate limits and how they let a worker sleep.
+ * Time is a number that the tests choose.
+ */
+#include "be_fake.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "abi/virtio_config.h"
+#include "core/poll.h"
+
+#define BASE                                                                                       \
+	(VIRTIO_FEATURE(F_VERSION_1) | BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT) |               \
+	 VIRTIO_NET_FEATURE(F_MQ))
+#define PORTS  4
+#define SECOND UINT64_C(1000000000)
+#define START  (1000 * SECOND)
+#define LONG   60000u
+
+static struct be_switch *sw;
+static struct fake ports[PORTS];
+static uint32_t buffer[PORTS]; /* one for all transmit descriptors of a port */
+
+static void start(const char *options)
+{
+	struct be_options o;
+	struct text error;
+
+	be_options_init(&o);
+	assert_int_equal(be_options_line(&o, options, &error), 0);
+	sw = aligned_alloc(64, ALIGN_UP(switch_bytes(1), (size_t)64));
+	memset(sw, 0xa5, switch_bytes(1)); /* nothing may rely on zeroed memory */
+	switch_make(sw, 1);
+	for (unsigned int i = 0; i < PORTS; i++) {
+		char name[2] = { (char)('a' + i), 0 };
+
+		fake_init(&ports[i], name, i, &o);
+		switch_add_port(sw, &ports[i].port);
+	}
+	assert_int_equal(switch_init(sw, &o, 42, &error), 0);
+	switch_set_time(sw, START);
+	for (unsigned int i = 0; i < PORTS; i++) {
+		uint8_t *frame;
+
+		fake_connect(&ports[i], BASE);
+		fake_start_pair(&ports[i], 0);
+		fake_start_pair(&ports[i], 1);
+		buffer[i] = fake_alloc(&ports[i], 12 + FRAME_MAX);
+		frame = ports[i].mem + buffer[i] + 12;
+		/* Port i has address i + 1 and sends to the last one. */
+		memcpy(frame, (const uint8_t[]){ 2, 0, 0, 0, 0, PORTS, 2, 0, 0, 0, 0 }, 11);
+		frame[11] = (uint8_t)(i + 1);
+	}
+}
+
+static int setup(void **state)
+{
+	start("switch");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	for (unsigned int i = 0; i < PORTS; i++)
+		fake_free(&ports[i]);
+	free(sw);
+	return 0;
+}
+
+/* Fills a transmit ring up to num frames under way. Returns how many were added. */
+static unsigned int fill(unsigned int port, unsigned int pair, unsigned int num, uint32_t len)
+{
+	struct vq_drv *drv = &ports[port].drv[2 * pair + 1];
+	unsigned int added = 0;
+	uint64_t token;
+	uint32_t written;
+
+	while (vq_drv_get_used(drv, &token, &written) == 1)
+		;
+	for (; FAKE_QUEUE < num + drv->num_free; added++)
+		assert_int_equal(
+			vq_drv_add(drv, fake_gpa(buffer[port]), 12 + len, false, buffer[port]), 0);
+	return added;
+}
+
+static uint64_t ctr(unsigned int port, enum port_counter c)
+{
+	return switch_counter(sw, &ports[port].port, c);
+}
+
+/* The last port's address becomes known, so that nothing is flooded. */
+static void learn_last(void)
+{
+	fill(PORTS - 1, 0, 1, 60);
+	assert_int_equal(switch_poll(sw), 1);
+}
+
+static void more_rings_are_no_larger_share(void **state)
+{
+	learn_last();
+	for (unsigned int i = 0; i < 5000; i++) {
+		fill(0, 0, 128, 60);
+		fill(0, 1, 128, 60);
+		fill(1, 0, 128, 60);
+		switch_poll(sw);
+	}
+	/* Within 1 %, and both were served all the time. */
+	assert_in_range(ctr(0, CTR_RX_FRAMES) * 100 / ctr(1, CTR_RX_FRAMES), 99, 101);
+	assert_true(ctr(1, CTR_RX_FRAMES) > 5000 * 30);
+	assert_int_equal(ctr(1, CTR_TURN_WAITS), 0);
+	assert_true(ctr(0, CTR_TURN_WAITS) > 1000);
+}
+
+static void long_frames_are_no_larger_share(void **state)
+{
+	uint64_t last;
+
+	learn_last();
+	for (unsigned int i = 0; i < 5000; i++) {
+		fill(0, 0, 128, LONG);
+		fill(1, 0, 128, 60);
+		switch_poll(sw);
+	}
+	assert_int_equal(ctr(1, CTR_TURN_WAITS), 0);
+	last = ctr(1, CTR_RX_FRAMES) * TURN_COPY(60);
+	assert_in_range(ctr(0, CTR_RX_FRAMES) * TURN_COPY(LONG) * 100 / last, 90, 110);
+}
+
+static void copies_count(void **state)
+{
+	/* Address 4 has not been learned: port 0 floods three ports, port 1 sends one copy each to a known address. */
+	fill(PORTS - 2, 0, 1, 60);
+	switch_poll(sw);
+	ports[1].mem[buffer[1] + 12 + 5] = PORTS - 1;
+	for (unsigned int i = 0; i < 5000; i++) {
+		fill(0, 0, 128, 60);
+		fill(1, 0, 128, 60);
+		switch_poll(sw);
+	}
+	assert_int_equal(ctr(0, CTR_RX_FLOODED), ctr(0, CTR_RX_FRAMES));
+	assert_in_range(ctr(1, CTR_RX_FRAMES) * 100 / ctr(0, CTR_RX_FRAMES), 290, 310);
+}
+
+static void one_alone_never_waits(void **state)
+{
+	learn_last();
+	for (unsigned int i = 0; i < 3 * TURN_ROUNDS; i++)
+		switch_poll(sw);
+	for (unsigned int i = 0; i < 100; i++) {
+		fill(0, 0, 32, LONG);
+		fill(0, 1, 32, LONG);
+		assert_int_equal(switch_poll(sw), 64);
+	}
+	assert_int_equal(ctr(0, CTR_TURN_WAITS), 0);
+}
+
+/* Who was idle gets its share from now on, not what it had not used; and nobody is made to wait for somebody idle. */
+static void idleness_earns_nothing(void **state)
+{
+	uint64_t before[2];
+
+	learn_last();
+	for (unsigned int i = 0; i < 2000; i++) {
+		fill(0, 0, 128, 60);
+		switch_poll(sw);
+	}
+	before[0] = ctr(0, CTR_RX_FRAMES);
+	assert_true(before[0] > 2000 * 31);
+	for (unsigned int i = 0; i < 2000; i++) {
+		fill(0, 0, 128, 60);
+		fill(1, 0, 128, 60);
+		switch_poll(sw);
+	}
+	assert_in_range((ctr(0, CTR_RX_FRAMES) - before[0]) * 100 / ctr(1, CTR_RX_FRAMES), 98, 102);
+	before[0] = ctr(0, CTR_RX_FRAMES);
+	for (unsigned int i = 0; i < 100; i++) {
+		fill(0, 0, 128, 60);
+		switch_poll(sw);
+	}
+	assert_true(ctr(0, CTR_RX_FRAMES) - before[0] > 99 * 31);
+}
+
+/* A port that wants less than its share gets all it wants, in the round in which it wants it. */
+static void modest_one_is_not_kept(void **state)
+{
+	uint64_t sent = 0;
+
+	learn_last();
+	for (unsigned int i = 0; i < 5000; i++) {
+		fill(0, 0, 128, LONG);
+		fill(0, 1, 128, LONG);
+		if (i % 3 == 0)
+			sent += fill(1, 0, 8, 60);
+		switch_poll(sw);
+		assert_int_equal(ctr(1, CTR_RX_FRAMES), sent);
+	}
+	assert_int_equal(ctr(1, CTR_TURN_WAITS), 0);
+	assert_true(ctr(0, CTR_RX_FRAMES) > 5000);
+}
+
+/* ---- rates ---- */
+
+static void bucket_fills_with_time(void **state)
+{
+	struct rate_limit l;
+	struct rate_room room;
+	uint64_t now = START, sum = 0;
+
+	rate_init(&l, 8000000, 0); /* a byte per microsecond */
+	assert_true(rate_ready(&l, now));
+	room = rate_room(&l, now);
+	assert_int_equal(room.bytes, RATE_BURST_NS / 1000);
+	assert_true(room.packets == UINT64_MAX);
+	rate_charge(&l, now, 10000, 1);
+	assert_false(rate_ready(&l, now));
+	assert_int_equal(rate_room(&l, now).bytes, 0);
+	assert_int_equal(rate_ready_at(&l), now + RATE_WAKE_NS);
+	assert_int_equal(rate_room(&l, now + 1000000).bytes, 1000);
+	/* It never holds more than its burst, and a debt is paid. */
+	now += 5 * SECOND;
+	assert_int_equal(rate_room(&l, now).bytes, 10000);
+	rate_charge(&l, now, 60000, 1);
+	assert_false(rate_ready(&l, now + 49 * 1000000));
+	assert_false(rate_ready(&l, now + 50 * 1000000));
+	assert_true(rate_ready(&l, now + 50 * 1000000 + 1000));
+	/* Whoever takes, over a second it is the rate and one burst. */
+	now += SECOND;
+	for (uint64_t end = now + SECOND; now < end; now += 77777) {
+		for (unsigned int worker = 0; worker < 3; worker++) {
+			if (!rate_ready(&l, now))
+				continue;
+			rate_charge(&l, now, 700, 1);
+			sum += 700;
+		}
+	}
+	assert_in_range(sum, 1000000, 1010000 + 3 * 700);
+}
+
+static void both_limits_hold(void **state)
+{
+	struct rate_limit l;
+
+	rate_init(&l, 0, 0);
+	assert_false(l.on);
+	rate_init(&l, 0, 1000);
+	assert_true(l.on);
+	assert_int_equal(rate_room(&l, START).packets, 10);
+	rate_charge(&l, START, UINT32_MAX, 10);
+	assert_false(rate_ready(&l, START));
+	assert_int_equal(rate_room(&l, START + 3000000).packets, 3);
+	rate_init(&l, RATE_BITS_MAX, RATE_PACKETS_MAX);
+	rate_charge(&l, START, 32 * FRAME_MAX, 32);
+	assert_true(rate_ready(&l, START));
+	/* To the nanosecond, which are 125 bytes. */
+	assert_in_range(rate_room(&l, START).bytes, 1250000000 - 32 * FRAME_MAX - 125,
+			1250000000 - 32 * FRAME_MAX);
+}
+
+static void limited_port_keeps_its_frames(void **state)
+{
+	uint64_t now = START;
+
+	teardown(state);
+	start("switch port.a.rate=8M port.b.pps=2k");
+	learn_last();
+	fill(0, 0, 200, 1000);
+	fill(1, 0, 200, 1000);
+	fill(2, 0, 200, 1000);
+	for (unsigned int i = 0; i < 20; i++)
+		switch_poll(sw);
+	/* The others may go on. */
+	assert_int_equal(ctr(0, CTR_RX_FRAMES), 10);
+	assert_int_equal(ctr(1, CTR_RX_FRAMES), 20);
+	assert_int_equal(ctr(2, CTR_RX_FRAMES), 200);
+	assert_true(ctr(0, CTR_RATE_WAITS) > 10);
+	for (unsigned int i = 0; i < 50; i++) {
+		now += 1000000;
+		switch_set_time(sw, now);
+		switch_poll(sw);
+	}
+	assert_in_range(ctr(0, CTR_RX_FRAMES), 59, 60);
+	assert_in_range(ctr(1, CTR_RX_FRAMES), 119, 120);
+	/*
+	 * Nothing was dropped for it: there are no receive buffers in this test, and learn_last() is its own
+	 * receiver.
+	 */
+	assert_int_equal(switch_frames_dropped(sw) - ctr(PORTS - 1, CTR_DROP_NO_BUFFERS), 1);
+}
+
+static void limited_port_lets_sleep(void **state)
+{
+	struct worker *w;
+	struct be_options o;
+	struct poller p;
+	uint64_t deadline, now = START;
+
+	teardown(state);
+	start("switch port.a.pps=1k");
+	w = &sw->workers[0];
+	be_options_init(&o);
+	o.poll = BE_POLL_NEVER;
+	poller_init(&p, &o, now);
+	fill(0, 0, 50, 60);
+	assert_int_equal(switch_poll(sw), 10);
+	assert_int_equal(switch_poll(sw), 0);
+	/* There is work in the ring, which is not to be done yet: no spinning, but a deadline. */
+	assert_true(poller_sleep(&p, w, now, &deadline));
+	assert_int_equal(deadline, now + RATE_WAKE_NS);
+	worker_disarm(w);
+	/* Somebody else's frame still wakes it. */
+	assert_true(poller_sleep(&p, w, now, &deadline));
+	fill(1, 0, 1, 60);
+	assert_true(vq_drv_kick_needed(&ports[1].drv[1]));
+	worker_disarm(w);
+	assert_int_equal(switch_poll(sw), 1);
+	/* At the deadline there is work again; it is found by arming, too. */
+	now = deadline;
+	switch_set_time(sw, now);
+	assert_false(poller_sleep(&p, w, now, &deadline));
+	assert_int_equal(switch_poll(sw), 1);
+	/* A limit with nothing in the ring: the kick is asked for when the bucket has filled, at the latest. */
+	for (unsigned int i = 0; i < 100; i++) {
+		now += 1000000;
+		switch_set_time(sw, now);
+		switch_poll(sw);
+	}
+	assert_int_equal(ctr(0, CTR_RX_FRAMES), 50);
+	assert_true(poller_sleep(&p, w, now, &deadline));
+	assert_true(deadline == UINT64_MAX);
+	fill(0, 0, 1, 60);
+	assert_true(vq_drv_kick_needed(&ports[0].drv[1]));
+}
+
+static void options_are_read(void **state)
+{
+	static const char *const bad[] = {
+		"port.a.rate=",	   "port.a.rate=0",
+		"port.a.rate=999", "port.a.rate=2T",
+		"port.a.pps=0",	   "port.a.pps=-1",
+		"port.a.pps=2G",   "port.a.rate=1kk",
+		"port.a.pps=k",	   "port.a.rate=1m",
+		"port..rate=1M",   "port.a.rate=1M port.a.rate=2M",
+		"port.a.speed=1",  "port.a.pps=99999999999999999999",
+	};
+	static const char *const names[] = { "a", "b.rate" };
+	struct be_options o;
+	struct text error;
+
+	for (unsigned int i = 0; i < ARRAY_LEN(bad); i++) {
+		be_options_init(&o);
+		assert_int_equal(be_options_line(&o, bad[i], &error), -EINVAL);
+		assert_non_null(strstr(error.s, "port."));
+	}
+	be_options_init(&o);
+	assert_int_equal(be_options_line(&o, "port.a.rate=100M port.b.rate.pps=10k port.a.pps=7",
+					 &error),
+			 0);
+	assert_int_equal(be_options_limit(&o, "a")->bits, 100000000);
+	assert_int_equal(be_options_limit(&o, "a")->packets, 7);
+	assert_int_equal(be_options_limit(&o, "b.rate")->bits, 0);
+	assert_int_equal(be_options_limit(&o, "b.rate")->packets, 10000);
+	assert_null(be_options_limit(&o, "b"));
+	assert_int_equal(be_options_check(&o, names, 2, &error), 0);
+	assert_int_equal(be_options_check(&o, names, 1, &error), -EINVAL);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(more_rings_are_no_larger_share),
+		T(long_frames_are_no_larger_share),
+		T(copies_count),
+		T(one_alone_never_waits),
+		T(idleness_earns_nothing),
+		T(modest_one_is_not_kept),
+		cmocka_unit_test(bucket_fills_with_time),
+		cmocka_unit_test(both_limits_hold),
+		T(limited_port_keeps_its_frames),
+		T(limited_port_lets_sleep),
+		cmocka_unit_test(options_are_read),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
