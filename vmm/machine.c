@@ -62,13 +62,21 @@ void machine_reset_devices(struct machine *m)
 	}
 }
 
-bool machine_memory_fault(struct machine *m)
+void machine_memory_check(struct machine *m)
+{
+	for (unsigned int i = 0; i < m->num_devices; i++) {
+		if (m->devices[i].ops->memory_check)
+			m->devices[i].ops->memory_check(m->devices[i].dev);
+	}
+}
+
+bool machine_memory_fault(struct machine *m, uint64_t gpa)
 {
 	bool repaired = false;
 
 	for (unsigned int i = 0; i < m->num_devices; i++) {
 		if (m->devices[i].ops->memory_fault &&
-		    m->devices[i].ops->memory_fault(m->devices[i].dev))
+		    m->devices[i].ops->memory_fault(m->devices[i].dev, gpa))
 			repaired = true;
 	}
 	return repaired;

@@ -19,6 +19,8 @@
 struct event_base;
 struct json_object;
 
+#define MACHINE_GPA_UNKNOWN UINT64_MAX
+
 struct machine_ops {
 	/*
 	 * Shows [host, host + size) to the guest at gpa (all 4096-aligned). Returns the slot's number, or
@@ -59,6 +61,12 @@ struct machine_ops {
 	 * until a signal arrives, so whoever replaced the pages calls this.
 	 */
 	void (*kick_vcpus)(void *ctx);
+
+	/*
+	 * One user more (on) or less of memory_check(): while there is one, it is called on the main loop for every
+	 * 100 ms of processor time that the vCPUs use.
+	 */
+	void (*watch_memory)(void *ctx, bool on);
 };
 
 /* What a device gives the machine beyond its registers. All optional, all called with the lock held. */
@@ -66,10 +74,12 @@ struct machine_device_ops {
 	/* The guest is being restarted: back to power-on state. The vCPUs are stopped. */
 	void (*reset)(void *dev);
 	/*
-	 * KVM_RUN failed with EFAULT: memory shown to the guest is gone. Puts zero pages where the device's own
-	 * memory is damaged; true when it did, so that the vCPU can go on.
+	 * KVM_RUN failed with EFAULT: memory shown to the guest is gone, at gpa or (MACHINE_GPA_UNKNOWN) somewhere.
+	 * Puts zero pages where the device's own memory is damaged; true when it did, so that the vCPU can go on.
 	 */
-	bool (*memory_fault)(void *dev);
+	bool (*memory_fault)(void *dev, uint64_t gpa);
+	/* A vCPU may hang in the kernel on memory that is gone (machine_ops.watch_memory): looks for some. */
+	void (*memory_check)(void *dev);
 	/* Adds to the device's object in the control socket's status reply. */
 	void (*status)(void *dev, struct json_object *out);
 };
@@ -109,7 +119,9 @@ void machine_del_device(struct machine *m, const void *dev);
 
 void machine_reset_devices(struct machine *m);
 /* Asks every device; true when at least one replaced damaged memory. */
-bool machine_memory_fault(struct machine *m);
+bool machine_memory_fault(struct machine *m, uint64_t gpa);
+/* Has every device look for damaged memory. */
+void machine_memory_check(struct machine *m);
 /* Adds one object per device with a status to out, by the device's name. */
 void machine_device_status(struct machine *m, struct json_object *out);
 

@@ -7,17 +7,28 @@
 
 /* Newer than Debian 12's glibc on some systems (Linux 5.14). */
 #ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_READ  22
 #define MADV_POPULATE_WRITE 23
 #endif
 
-int pages_populate(void *at, uint64_t bytes)
+static int populate(void *at, uint64_t bytes, int how)
 {
-	while (madvise(at, bytes, MADV_POPULATE_WRITE)) {
+	while (madvise(at, bytes, how)) {
 		if (errno == EINTR || errno == EAGAIN)
 			continue;
 		return errno == EINVAL ? -EOPNOTSUPP : -errno;
 	}
 	return 0;
+}
+
+int pages_populate(void *at, uint64_t bytes)
+{
+	return populate(at, bytes, MADV_POPULATE_WRITE);
+}
+
+int pages_populate_read(void *at, uint64_t bytes)
+{
+	return populate(at, bytes, MADV_POPULATE_READ);
 }
 
 void pages_want_large(void *at, uint64_t bytes)

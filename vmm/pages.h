@@ -15,6 +15,8 @@
  * of the file, or no huge page left), -ENOMEM, -EHWPOISON; -EOPNOTSUPP: Linux before 5.14.
  */
 int pages_populate(void *at, uint64_t bytes);
+/* The same for reading: shared pages are there afterwards, too, but not marked as written to. */
+int pages_populate_read(void *at, uint64_t bytes);
 
 /* Asks for large pages where the host gives them to shared memory on request (shmem_enabled=advise). */
 void pages_want_large(void *at, uint64_t bytes);

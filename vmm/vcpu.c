@@ -25,6 +25,7 @@
 #include "vmm/vm.h"
 
 #define KICK_SIGNAL SIGUSR1
+#define FAULTS_MAX  1000 /* in a row */
 
 /* Newer than Debian 12's <linux/kvm.h>: says which address an EFAULT of KVM_RUN is about
  * (Linux 6.8). */
@@ -206,17 +207,33 @@ static void handle_exit(struct vcpu *vcpu)
 	}
 }
 
-/* EFAULT: memory behind a slot is gone. The device it belongs to puts zero pages there, else the
- * guest is lost. */
+/* Where it was that KVM_RUN returned EFAULT (Linux 6.8, Documentation/virt/kvm/api.rst §KVM_EXIT_MEMORY_FAULT). */
+static uint64_t fault_gpa(const struct kvm_run *run)
+{
+	struct {
+		uint64_t flags, gpa, size;
+	} fault;
+
+	if (run->exit_reason != KVM_EXIT_MEMORY_FAULT)
+		return MACHINE_GPA_UNKNOWN;
+	memcpy(&fault, &run->hw, sizeof(fault));
+	return fault.gpa;
+}
+
+/*
+ * EFAULT: memory behind a slot is gone. The device it belongs to puts zero pages there. Where there is none, another
+ * vCPU may have met the same and be done with it, or the host may have memory again: only if that goes on for long, the
+ * guest is lost.
+ */
 static void handle_fault(struct vcpu *vcpu)
 {
 	struct machine *m = &vcpu->vm->machine;
 	bool repaired;
 
 	pthread_mutex_lock(&m->lock);
-	repaired = machine_memory_fault(m);
+	repaired = machine_memory_fault(m, fault_gpa(vcpu->run));
 	pthread_mutex_unlock(&m->lock);
-	if (repaired)
+	if (repaired || vcpu->faults++ < FAULTS_MAX)
 		return;
 	log_error("guest", "vCPU %u: touched memory that the host cannot provide (KVM_RUN: %s)",
 		  vcpu->index, strerror(EFAULT));
@@ -259,10 +276,12 @@ static void *vcpu_thread(void *arg)
 			break;
 		ret = ioctl(vcpu->fd, KVM_RUN, 0);
 		__atomic_store_n(&vcpu->exits, vcpu->exits + 1, __ATOMIC_RELAXED);
-		if (ret < 0)
+		if (ret < 0) {
 			handle_run_error(vcpu, errno);
-		else
+		} else {
+			vcpu->faults = 0;
 			handle_exit(vcpu);
+		}
 	}
 	this_run = NULL;
 	return NULL;

@@ -26,7 +26,8 @@ struct vcpu {
 	bool ended; /* the thread has been joined or never ran */
 	int tid;
 	struct kvm_stats stats;
-	uint64_t exits; /* returns from KVM_RUN; written by the thread, read by any */
+	unsigned int faults; /* returns of EFAULT in a row that nobody could do anything about */
+	uint64_t exits;	     /* returns from KVM_RUN; written by the thread, read by any */
 };
 
 /* Makes the vCPU; cpuid is for all of them and changed for this one. Ends the process when KVM

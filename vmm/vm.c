@@ -84,6 +84,25 @@ static void op_kick_vcpus(void *ctx)
 	vm_kick(ctx);
 }
 
+static void op_watch_memory(void *ctx, bool on)
+{
+	struct vm *vm = ctx;
+
+	if (on)
+		pulse_hold(&vm->pulse);
+	else
+		pulse_release(&vm->pulse);
+}
+
+static void on_beat(void *arg)
+{
+	struct vm *vm = arg;
+
+	pthread_mutex_lock(&vm->machine.lock);
+	machine_memory_check(&vm->machine);
+	pthread_mutex_unlock(&vm->machine.lock);
+}
+
 static const struct machine_ops vm_machine_ops = {
 	.slot_add = op_slot_add,
 	.slot_del = op_slot_del,
@@ -99,6 +118,7 @@ static const struct machine_ops vm_machine_ops = {
 	.power_off = op_power_off,
 	.reboot = op_reboot,
 	.kick_vcpus = op_kick_vcpus,
+	.watch_memory = op_watch_memory,
 };
 
 /* --- who may run when --- */
@@ -326,6 +346,8 @@ static void create_vcpus(struct vm *vm)
 
 void vm_create(struct vm *vm, const struct vmm_conf *conf, struct event_base *base)
 {
+	int ret;
+
 	*vm = (struct vm){ .conf = conf, .base = base, .num_vcpus = conf->cpus };
 	pthread_mutex_init(&vm->run_lock, NULL);
 	pthread_cond_init(&vm->run_cond, NULL);
@@ -334,6 +356,9 @@ void vm_create(struct vm *vm, const struct vmm_conf *conf, struct event_base *ba
 		die("out of memory");
 	if (vcpu_init_signal())
 		die("sigaction: %m");
+	ret = pulse_init(&vm->pulse, base, on_beat, vm);
+	if (ret)
+		die("timer_create: %s", strerror(-ret));
 
 	kvm_open(&vm->kvm);
 	if (machine_init(&vm->machine, kvm_phys_bits(&vm->kvm), base, &vm_machine_ops, vm))
@@ -371,6 +396,7 @@ void vm_destroy(struct vm *vm)
 	mem_destroy(&vm->mem);
 	machine_free(&vm->machine);
 	event_free(vm->request_event);
+	pulse_free(&vm->pulse);
 	pthread_cond_destroy(&vm->run_cond);
 	pthread_mutex_destroy(&vm->run_lock);
 }

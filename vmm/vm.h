@@ -19,6 +19,7 @@
 #include "vmm/kvm.h"
 #include "vmm/loader.h"
 #include "vmm/mem.h"
+#include "vmm/pulse.h"
 #include "vmm/rtc.h"
 #include "vmm/vcpu.h"
 
@@ -66,6 +67,7 @@ struct vm {
 	enum vm_request request; /* under run_lock */
 	int exit_status;
 	struct event *request_event;
+	struct pulse pulse; /* for damaged memory */
 };
 
 /* Builds the machine of conf on base, image loaded, vCPUs ready to run. Ends the process on

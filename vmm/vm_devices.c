@@ -18,7 +18,7 @@
 /* Open files: our own, and of a port with 8 queue pairs: regions, and kick, call and err of each
  * queue. */
 #define FILES_OWN      64
-#define FILES_PER_PORT (40 + 3 * 16)
+#define FILES_PER_PORT (41 + 3 * 16)
 
 static void create_serial(struct vm *vm)
 {

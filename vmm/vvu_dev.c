@@ -183,14 +183,16 @@ static int add_caps(struct vvu_dev *d)
 
 /* --- the machine --- */
 
-static bool device_memory_fault(void *dev)
+static bool device_memory_fault(void *dev, uint64_t gpa)
 {
 	struct vvu_dev *d = dev;
 
-	if (!d->session.number || !vvu_shm_damaged(&d->shm))
-		return false;
-	vvu_session_end(d, VVU_END_DEVICE, "the front-end's memory is gone (a file was truncated)");
-	return true;
+	return d->session.number && vvu_watch_fault(&d->shm, gpa);
+}
+
+static void device_memory_check(void *dev)
+{
+	vvu_watch_beat(&((struct vvu_dev *)dev)->shm);
 }
 
 static const char *link_state_name(enum vvu_link_state state)
@@ -237,6 +239,7 @@ static void device_status(void *dev, struct json_object *out)
 }
 
 static const struct machine_device_ops machine_ops = { .memory_fault = device_memory_fault,
+						       .memory_check = device_memory_check,
 						       .status = device_status };
 
 /* --- set-up --- */

@@ -8,6 +8,7 @@
  *   vvu_session.c  sessions and their end; messages to the driver (rxq) and from it (txq)
  *   vvu_memory.c   the messages about memory
  *   vvu_prefault.c having that memory there before the driver uses it
+ *   vvu_watch.c    noticing that it is gone
  *   vvu_link.c     the connection to the proxy
  *
  * All of it runs under the machine lock, on a vCPU thread (register writes) or on the main loop
@@ -47,10 +48,23 @@ struct vvu_region {
 	uint64_t page;	    /* size of the file's pages */
 	bool populate;	    /* its pages are to be there before it is used; cleared when given up */
 	uint64_t populated; /* bytes from its first one that are */
+	int wd;		    /* watch of its file, -1: none */
+	bool limited;	    /* pages punched out of its file may not come back */
+	bool beats;	    /* it is one of vvu_watch.beats */
 };
 
 /* A full table, ADD_MEM_REGs, and older tables whose removal the driver has not answered yet. */
 #define VVU_REGIONS_MAX 96
+
+struct vvu_watch {
+	int inotify; /* -1: there is none */
+	struct event *change;
+	struct event *again; /* to listen for changes again */
+	struct event *scan;
+	unsigned int beats; /* regions that are looked at with each beat */
+	bool scanning;
+	uint64_t scanned; /* place in the window, up to which */
+};
 
 struct vvu_shm {
 	struct machine *machine;
@@ -65,6 +79,7 @@ struct vvu_shm {
 	bool prefault; /* populate regions of ordinary pages, too */
 	bool revoked;  /* zero pages are shown, until acknowledged or the timer */
 	struct event *timer;
+	struct vvu_watch watch;
 };
 
 struct vvu_kick {
@@ -194,8 +209,20 @@ void vvu_shm_clear_soon(struct vvu_shm *shm);
 /* Zero pages in place of every region, their fds closed. The slots stay until vvu_shm_clear() or 1
  * s. */
 void vvu_shm_revoke(struct vvu_shm *shm);
-/* The file no longer backs the region. Looks at every one. */
-bool vvu_shm_damaged(struct vvu_shm *shm);
+
+/* --- vvu_watch.c --- */
+int vvu_watch_init(struct vvu_shm *shm);
+void vvu_watch_free(struct vvu_shm *shm);
+/* A region is there, with its fd; it goes, or loses its fd. */
+void vvu_watch_region(struct vvu_shm *shm, struct vvu_region *reg);
+void vvu_unwatch_region(struct vvu_shm *shm, struct vvu_region *reg);
+/* Main loop: a vCPU may hang. Ends the session if memory is gone, now or (scanning) soon. */
+void vvu_watch_beat(struct vvu_shm *shm);
+/*
+ * A vCPU met memory that is gone, at gpa or (MACHINE_GPA_UNKNOWN) somewhere. True: it was here, and the
+ * session has been ended.
+ */
+bool vvu_watch_fault(struct vvu_shm *shm, uint64_t gpa);
 
 /* --- vvu_rings.c --- */
 void vvu_rings_init(struct vvu_dev *d);

@@ -51,6 +51,7 @@ int vvu_shm_init(struct vvu_shm *shm, struct machine *machine, const char *who, 
 	shm->who = who;
 	shm->bytes = bytes;
 	shm->gpa = PCI_BAR_UNMAPPED;
+	shm->watch.inotify = -1;
 	shm->reserved_bytes = bytes + PAGE_1G;
 	shm->reserved = mmap(NULL, shm->reserved_bytes, PROT_NONE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -61,7 +62,7 @@ int vvu_shm_init(struct vvu_shm *shm, struct machine *machine, const char *who, 
 	start = ALIGN_UP((uintptr_t)shm->reserved, (uintptr_t)PAGE_1G);
 	shm->base = (uint8_t *)shm->reserved + (start - (uintptr_t)shm->reserved);
 	shm->timer = evtimer_new(machine->base, on_timer, shm);
-	if (!shm->timer) {
+	if (!shm->timer || vvu_watch_init(shm)) {
 		vvu_shm_free(shm);
 		return -ENOMEM;
 	}
@@ -73,6 +74,7 @@ void vvu_shm_free(struct vvu_shm *shm)
 	if (!shm->reserved)
 		return;
 	vvu_shm_clear(shm);
+	vvu_watch_free(shm);
 	if (shm->timer)
 		event_free(shm->timer);
 	munmap(shm->reserved, shm->reserved_bytes);
@@ -208,7 +210,7 @@ int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, 
 	if (shm->num == VVU_REGIONS_MAX)
 		return -ENOSPC;
 	reg = &shm->regions[shm->num];
-	*reg = (struct vvu_region){ .r = *r, .fd = -1, .slot = -1, .page = file_page };
+	*reg = (struct vvu_region){ .r = *r, .fd = -1, .slot = -1, .wd = -1, .page = file_page };
 	ret = at == VVU_SHM_PLACE ? place(shm, reg, file_page) : place_at(shm, reg, at);
 	if (!ret)
 		ret = plan_mapping(shm, reg, file_page);
@@ -230,6 +232,7 @@ int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, 
 		goto out_unmap;
 	reg->fd = fd;
 	shm->num++;
+	vvu_watch_region(shm, reg);
 	return 0;
 
 out_unmap:
@@ -270,6 +273,7 @@ static void region_remove(struct vvu_shm *shm, unsigned int i)
 {
 	struct vvu_region *reg = &shm->regions[i];
 
+	vvu_unwatch_region(shm, reg);
 	region_hide(shm, reg);
 	unmap(shm, reg);
 	fd_close(&reg->fd);
@@ -316,6 +320,7 @@ static void region_revoke(struct vvu_shm *shm, struct vvu_region *reg)
 		madvise(p, reg->map_bytes,
 			MADV_NOHUGEPAGE); /* a guest's read costs 4 KiB, not 2 MiB */
 	}
+	vvu_unwatch_region(shm, reg);
 	fd_close(&reg->fd);
 }
 
@@ -331,29 +336,4 @@ void vvu_shm_revoke(struct vvu_shm *shm)
 	evtimer_add(shm->timer, &later);
 	/* A vCPU may hang in a fault on memory that was gone before (machine.h). */
 	shm->machine->ops->kick_vcpus(shm->machine->ctx);
-}
-
-/*
- * Truncated; or of huge pages of which the host has none left where the file was punched. (A
- * punched file of small pages gives zero pages.) MADV_POPULATE_READ says so without a signal.
- */
-static bool region_damaged(struct vvu_shm *shm, const struct vvu_region *reg)
-{
-	struct stat st;
-
-	if (reg->fd < 0)
-		return false;
-	if (fstat(reg->fd, &st) || (uint64_t)st.st_size < reg->r.mmap_offset + reg->r.memory_size)
-		return true;
-	return fd_page_size(reg->fd) > PAGE_4K &&
-	       madvise(shm->base + reg->map, reg->map_bytes, MADV_POPULATE_READ) != 0;
-}
-
-bool vvu_shm_damaged(struct vvu_shm *shm)
-{
-	for (unsigned int i = 0; i < shm->num; i++) {
-		if (region_damaged(shm, &shm->regions[i]))
-			return true;
-	}
-	return false;
 }

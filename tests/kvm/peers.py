@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 
+import damage
 import linkproto as lp
 from linkproto import Kind, Request
 
@@ -47,11 +48,15 @@ class Region:
         self.offset = number * 3 * PAGE
         self.gpa = number << 32 if number else 0x100000
         self.user = 0x7f0000000000 + (number << 36) + self.offset
-        self.fd = os.memfd_create(f"region{number}", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, self.offset + self.size)
+        self.fd = self._file(self.offset + self.size)
         self.map = mmap.mmap(self.fd, self.offset + self.size)
         for page in range(self.size // PAGE):
             struct.pack_into("<Q", self.map, self.offset + page * PAGE, _pattern(number, page))
+
+    def _file(self, size):
+        fd = os.memfd_create(f"region{self.number}", os.MFD_CLOEXEC)
+        os.ftruncate(fd, size)
+        return fd
 
     def check(self, mask):
         """Each page carries the pattern, or (mask) what the guest made of it."""
@@ -68,6 +73,26 @@ class Region:
         """Unmaps and closes."""
         self.map.close()
         os.close(self.fd)
+
+
+class SealedRegion(Region):
+    """As QEMU has them."""
+
+    def _file(self, size):
+        return damage.sealed(size)
+
+
+class LimitedRegion(Region):
+    """A region of whole huge pages, in a file system of ours."""
+
+    def __init__(self, number, fs):
+        self.fs = fs
+        super().__init__(number)
+
+    def _file(self, size):
+        self.offset, self.size = 0, 2 * damage.HUGE_PAGE
+        self.user = self.gpa
+        return self.fs.file(f"region{self.number}", self.size)
 
 
 class Link:
@@ -175,6 +200,7 @@ class Peer:
         self.fds = {}  # (what, queue): eventfd
         self.swapped = []
         self.stopping = False
+        self.fs = None
 
     def close(self):
         """Closes everything."""
@@ -183,6 +209,8 @@ class Peer:
             region.close()
         for fd in list(self.fds.values()) + self.swapped:
             os.close(fd)
+        if self.fs:
+            self.fs.close()
 
     def run(self, vmm):
         """Carries out what the guest says until the VMM ends."""
@@ -202,7 +230,7 @@ class Peer:
 
     def carry_out(self, words):
         """One command."""
-        name, args = words[0], [int(w) for w in words[1:]]
+        name, args = words[0], [int(w) if w.isdigit() else w for w in words[1:]]
         if getattr(self, "do_" + name.replace("-", "_"))(*args) is not False:
             try:
                 self.done()
@@ -257,7 +285,19 @@ class Peer:
 
     def do_table(self, count):
         """A memory table of that many regions."""
-        old, self.regions = self.regions, [Region(i) for i in range(count)]
+        self._set_table([Region(i) for i in range(count)])
+
+    def do_table_of(self, kind, count):
+        """The same of another kind of memory."""
+        if kind == "sealed":
+            self._set_table([SealedRegion(i) for i in range(count)])
+        else:
+            self.fs = damage.Filesystem(kind, count * 2 * damage.HUGE_PAGE)
+            self._set_table([LimitedRegion(i, self.fs) for i in range(count)])
+
+    def _set_table(self, regions):
+        count = len(regions)
+        old, self.regions = self.regions, regions
         payload = struct.pack("<II", count, 0) + b"".join(r.wire() for r in self.regions)
         self.link.request(Request.SET_MEM_TABLE, payload, [r.fd for r in self.regions])
         for region in old:
@@ -274,11 +314,25 @@ class Peer:
     def do_truncate(self, number):
         """The front-end takes its memory away."""
         os.ftruncate(self.regions[number].fd, 0)
+        return self._expect_end()
+
+    def do_punch(self, number):
+        """The front-end punches a hole as large as its memory."""
+        region = self.regions[number]
+        damage.punch(region.fd, region.offset, region.size)
+
+    def do_starve(self, number):
+        """The same, and there are no pages to fill it again."""
+        self.do_punch(number)
+        self.fs.fill(self.regions[number].size)
+        return self._expect_end()
+
+    def _expect_end(self):
         packet = self.link.receive()
         while packet.kind == Kind.BACKEND:
             packet = self.link.receive()
         if packet.kind != Kind.SESSION_DOWN or "memory" not in packet.text:
-            raise PeerError(f"after the truncation: {packet}")
+            raise PeerError(f"after the damage: {packet}")
         return False
 
     # --- eventfds ---

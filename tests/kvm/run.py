@@ -36,6 +36,7 @@ import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+import damage  # noqa: E402
 import images  # noqa: E402  (after the path is set)
 import peers  # noqa: E402
 
@@ -134,7 +135,7 @@ def judge(case, lines, status):
 
 
 def run_case(case, build):
-    """Runs it; returns the lines of output. Failure, or the peer's exception, when it fails."""
+    """Runs it; returns the lines of output. Failure when it fails, damage.Unavailable when it cannot run here."""
     guest = build / "tests" / "guests" / (case["guest"] + ".elf")
     with tempfile.TemporaryDirectory(prefix="vvu-kvm-") as scratch:
         link = f"{scratch}/link"
@@ -161,6 +162,7 @@ def run_case(case, build):
             raise Failure(str(error)) from error
         finally:
             limit.cancel()
+            vmm.kill()
             for pipe in (vmm.popen.stdin, vmm.popen.stdout, vmm.popen.stderr):
                 pipe.close()
             if peer:
@@ -201,6 +203,10 @@ def main():
         except Failure as error:
             print(f"FAIL {name}: {error}")
             failed += 1
+        except damage.Unavailable as error:
+            print(f"SKIP {name}: {error}")
+            if len(opts.case) == 1:
+                return SKIP
     return 1 if failed else 0
 
 

@@ -72,6 +72,7 @@ class VmPath(Path):
         self.link = session.dir / "link"
         self.proxy = None
         self.vmm = None
+        self.kernel = paths.program("appliance.elf")
         self.start_proxy()
         if vmm:
             self.start_vmm()
@@ -86,8 +87,8 @@ class VmPath(Path):
         self.proxy.wait_line(r"^ready$", 20)
 
     def start_vmm(self):
-        """Start vvu-vmm with the appliance; does not wait."""
-        argv = [paths.program("vvu-vmm"), "--kernel", paths.program("appliance.elf"),
+        """Start vvu-vmm with the appliance (or another kernel); does not wait."""
+        argv = [paths.program("vvu-vmm"), "--kernel", self.kernel,
                 "--cmdline", " ".join(self.app), "--memory", self.memory, "--cpus", self.cpus,
                 "--serial", "stdio", "--control", self.control("vmm"), *self.vmm_args]
         for i in range(self.count):

@@ -220,6 +220,11 @@ static void op_kick_vcpus(void *ctx)
 	((struct fake_machine *)ctx)->kicks++;
 }
 
+static void op_watch_memory(void *ctx, bool on)
+{
+	((struct fake_machine *)ctx)->watchers += on ? 1 : -1;
+}
+
 static const struct machine_ops ops = {
 	.slot_add = op_slot_add,
 	.slot_del = op_slot_del,
@@ -235,6 +240,7 @@ static const struct machine_ops ops = {
 	.power_off = op_power_off,
 	.reboot = op_reboot,
 	.kick_vcpus = op_kick_vcpus,
+	.watch_memory = op_watch_memory,
 };
 
 /* --- the guest's accesses --- */

@@ -51,6 +51,7 @@ struct fake_machine {
 	struct fake_route routes[1024];
 	unsigned int msis[FAKE_MSI_DATA];
 	unsigned int kicks; /* of kick_vcpus() */
+	int watchers;	    /* of watch_memory() */
 	unsigned int reboots;
 	unsigned int slot_adds;
 	/* Failures to order: the next n calls fail with that errno. */

@@ -420,15 +420,68 @@ static void test_truncated(void **state)
 
 	world_set_table(w, &r, 1);
 	pthread_mutex_lock(&w->f.m.lock);
-	repaired = machine_memory_fault(&w->f.m);
+	repaired = machine_memory_fault(&w->f.m, MACHINE_GPA_UNKNOWN);
 	pthread_mutex_unlock(&w->f.m.lock);
 	assert_false(repaired); /* nothing is wrong yet */
 	assert_int_equal(ftruncate(r.fd, MIB), 0);
 	pthread_mutex_lock(&w->f.m.lock);
-	repaired = machine_memory_fault(&w->f.m);
+	repaired = machine_memory_fault(&w->f.m, MACHINE_GPA_UNKNOWN);
 	pthread_mutex_unlock(&w->f.m.lock);
 	assert_true(repaired);
 	assert_int_equal(seen(w, 4 * MIB - 4096), 0);
+	world_expect_end(w, true, "truncated");
+	close_regions(&r, 1);
+}
+
+/* No vCPU touches it: the change of its length is noticed all the same, in whichever of two regions of one file. */
+static void test_truncated_unseen(void **state)
+{
+	struct world *w = *state;
+	struct world_region r[] = { { 0, MIB, 0, make_memory(4 * MIB, 1) },
+				    { 4 * MIB, MIB, 2 * MIB, -1 } };
+
+	r[1].fd = dup(r[0].fd);
+	world_set_table(w, r, 2);
+	assert_int_equal(w->f.watchers, 0);
+	assert_int_equal(ftruncate(r[0].fd, 3 * MIB), 0);
+	fake_wait(&w->f, 100);
+	assert_int_equal(seen(w, 0), memory_word(0, 1)); /* still as long as was claimed */
+	assert_int_equal(ftruncate(r[0].fd, 3 * MIB - 1), 0);
+	for (unsigned int i = 0; i < 100 && seen(w, 0); i++)
+		fake_wait(&w->f, 100);
+	assert_int_equal(seen(w, 0), 0);
+	world_expect_end(w, true, "truncated");
+	close_regions(r, 2);
+}
+
+static void beat(struct world *w)
+{
+	pthread_mutex_lock(&w->f.m.lock);
+	machine_memory_check(&w->f.m);
+	pthread_mutex_unlock(&w->f.m.lock);
+}
+
+/* A file system with a limit: the region is looked at with each beat, as long as it is there. */
+static void test_beats(void **state)
+{
+	struct world *w = *state;
+	struct world_region r = { 0, MIB, 0,
+				  open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) };
+
+	if (r.fd < 0 || ftruncate(r.fd, MIB)) {
+		print_message("skipped: no /dev/shm\n");
+		fd_close(&r.fd);
+		skip();
+	}
+	beat(w);
+	world_set_table(w, &r, 1);
+	assert_int_equal(w->f.watchers, 1);
+	beat(w);
+	assert_int_equal(w->f.watchers, 1); /* holes, but room for them */
+	assert_int_equal(ftruncate(r.fd, 0), 0);
+	beat(w);
+	assert_int_equal(w->f.watchers, 0);
+	assert_int_equal(seen(w, 0), 0);
 	world_expect_end(w, true, "truncated");
 	close_regions(&r, 1);
 }
@@ -641,6 +694,8 @@ int main(void)
 		EXPLICIT(test_reset),
 		EXPLICIT(test_move_window),
 		EXPLICIT(test_truncated),
+		EXPLICIT(test_truncated_unseen),
+		EXPLICIT(test_beats),
 		EXPLICIT(test_bad_tables),
 		EXPLICIT(test_too_large),
 		CLASSIC(test_too_large),

@@ -11,14 +11,19 @@
 static struct vhost_user_msg table;
 static uint64_t *windows[VHOST_USER_TABLE_REGIONS_MAX];
 
+static bool take_table(unsigned int regions)
+{
+	return vvu_next(&table) &&
+	       CHECKF(table.hdr.request == VHOST_USER_SET_MEM_TABLE, "%u", table.hdr.request) &&
+	       CHECK(table.payload.mem.num_regions == regions);
+}
+
 /* Has the peer send a memory table of that many regions; the acknowledgement is left to the caller.
  */
 static bool get_table(unsigned int regions)
 {
 	rt_printf("PEER table %u\n", regions);
-	return vvu_next(&table) &&
-	       CHECKF(table.hdr.request == VHOST_USER_SET_MEM_TABLE, "%u", table.hdr.request) &&
-	       CHECK(table.payload.mem.num_regions == regions);
+	return take_table(regions);
 }
 
 /* Acknowledges it if the device wants that, and waits for the peer. */
@@ -262,6 +267,73 @@ static void truncated(void)
 	session_up();
 }
 
+/*
+ * The front-end damages region 0 while the guest reads it all the time and looks at nothing else: it is the end of the
+ * session, and zeros in region 1, too, that show it.
+ */
+static void damaged(const char *kind, const char *how)
+{
+	uint64_t end = rt_now_ns() + SLOW_NS, sum = 0, rounds = 0;
+
+	rt_printf("PEER table%s%s 2\n", *kind ? "-of " : "", kind);
+	if (!take_table(2) || !map_table())
+		return;
+	finish_table();
+	CHECK(*windows[0] == pattern(0, 0) && *windows[1] == pattern(1, 0));
+	rt_printf("PEER %s 0\n", how);
+	while (*(volatile uint64_t *)windows[1] != 0 && rt_now_ns() < end) {
+		for (uint64_t page = 0;
+		     page < table.payload.mem.regions[0].memory_size / REGION_PAGE; page++)
+			sum += *(volatile uint64_t *)(windows[0] + page * (REGION_PAGE / 8));
+		rounds++;
+	}
+	CHECK(*(volatile uint64_t *)windows[0] == 0 && *(volatile uint64_t *)windows[1] == 0);
+	CHECK(wait_status(0));
+	rt_printf("read %#lx in %lu rounds\n", sum, rounds);
+	unmap_table();
+	session_up();
+}
+
+static void truncated_unseen(void)
+{
+	damaged("", "truncate");
+}
+
+static void starved_small(void)
+{
+	damaged("small", "starve");
+}
+
+static void starved_huge(void)
+{
+	damaged("huge", "starve");
+}
+
+/* A hole in memory of which there is more: zeros, and the session goes on. */
+static void punched(void)
+{
+	uint64_t pages, bad = 0;
+
+	rt_printf("PEER table-of sealed 2\n");
+	if (!take_table(2) || !map_table())
+		return;
+	finish_table();
+	pages = table.payload.mem.regions[0].memory_size / REGION_PAGE;
+	for (unsigned int i = 0; i < 10; i++) {
+		peer_do("punch 0");
+		for (uint64_t page = 0; page < pages; page++) {
+			volatile uint64_t *word = windows[0] + page * (REGION_PAGE / 8);
+
+			bad += *word != 0;
+			*word = ~pattern(0, page);
+		}
+		CHECKF(bad == 0, "%lu of %lu pages are not zero", bad, pages);
+		peer_do("check 0");
+		CHECK(*windows[1] == pattern(1, 0));
+	}
+	unmap_table();
+}
+
 /* An avail idx that jumps; a packed ring has none, there it is a buffer outside memory. */
 static void break_ring(struct vq_drv *vq, uint16_t jump)
 {
@@ -360,6 +432,10 @@ int rt_main(const char *cmdline)
 		{ "end-by-guest", end_by_guest },
 		{ "proxy-gone", proxy_gone },
 		{ "truncated", truncated },
+		{ "truncated-unseen", truncated_unseen },
+		{ "starved-small", starved_small },
+		{ "starved-huge", starved_huge },
+		{ "punched", punched },
 		{ "broken-ring", broken_ring },
 		{ "restart", restart },
 	};

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+Files of memory that can be damaged, and the damage.
+
+    sealed   a memfd sealed against shrinking, as QEMU makes it
+    small    a tmpfs that has no room but for its own files
+    huge     a hugetlbfs that has no pages but for its own files
+"""
+
+import ctypes
+import fcntl
+import mmap
+import os
+import pathlib
+import tempfile
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+LIBC.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
+MNT_DETACH = 2
+KEEP_SIZE, PUNCH_HOLE = 1, 2
+HUGE = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+HUGE_PAGE = 2 << 20
+
+
+class Unavailable(Exception):
+    """This machine cannot do it; why."""
+
+
+def _call(ret, what):
+    if ret:
+        raise Unavailable(f"{what}: {os.strerror(ctypes.get_errno())}")
+
+
+def punch(fd, offset, size):
+    """A hole in a file."""
+    if LIBC.fallocate(fd, KEEP_SIZE | PUNCH_HOLE, offset, size):
+        raise OSError(ctypes.get_errno(), "fallocate")
+
+
+class Filesystem:
+    """One of so many bytes that nobody sees: what it has room for is ours alone. It goes with its files."""
+
+    def __init__(self, kind, size):
+        name = {"small": b"tmpfs", "huge": b"hugetlbfs"}[kind]
+        options = f"size={size}" + (",pagesize=2M" if kind == "huge" else "")
+        self.added = 0
+        if kind == "huge":
+            self._reserve(size)
+        with tempfile.TemporaryDirectory(prefix="vvu-fs-") as path:
+            _call(LIBC.mount(name, path.encode(), name, 0, options.encode()), f"mount -t {name.decode()}")
+            self.dir = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            LIBC.umount2(path.encode(), MNT_DETACH)
+
+    def _reserve(self, size):
+        self.added = (size + HUGE_PAGE - 1) // HUGE_PAGE
+        try:
+            before = int(HUGE.read_text(encoding="ascii"))
+            HUGE.write_text(str(before + self.added), encoding="ascii")
+            got = int(HUGE.read_text(encoding="ascii")) - before
+        except OSError as error:
+            self.added = 0
+            raise Unavailable(f"huge pages: {error}") from None
+        if got < self.added:
+            self.added = got
+            self._give_back()
+            raise Unavailable("the host has no memory for huge pages")
+
+    def _give_back(self):
+        if self.added > 0:
+            now = int(HUGE.read_text(encoding="ascii"))
+            HUGE.write_text(str(max(0, now - self.added)), encoding="ascii")
+        self.added = 0
+
+    def file(self, name, size):
+        """A new file in it."""
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.dir)
+        os.ftruncate(fd, size)
+        return fd
+
+    def fill(self, size):
+        """Takes so much of its room."""
+        fd = self.file("taker", size)
+        with mmap.mmap(fd, size) as taken:
+            for at in range(0, size, mmap.PAGESIZE):
+                taken[at] = 1
+        os.close(fd)
+
+    def close(self):
+        """Our part of it."""
+        os.close(self.dir)
+        self._give_back()
+
+
+def sealed(size):
+    """A memfd that cannot be made shorter."""
+    fd = os.memfd_create("sealed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    return fd
