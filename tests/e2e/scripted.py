@@ -6,7 +6,6 @@ The scripted front-ends of tests/proxy/test_hosted.py against the back-end VM: t
 
 import os
 import pathlib
-import select
 import sys
 import unittest
 
@@ -28,7 +27,7 @@ class Vm:
         cls.session.__enter__()
         cls.addClassCleanup(cls.session.__exit__, None, None, None)
         names = ",".join(f"p{i}" for i in range(hosted.PORTS))
-        cls.path = backend.start(cls.session, "vm", hosted.PORTS, app=(*cls.words, f"names={names}"))
+        cls.path = backend.start(cls.session, "vm", hosted.PORTS, app=(*cls.words, f"names={names}"), cpus=cls.cpus)
         cls.path.wait_up()
         cls.proc = cls.path.vmm
         cls.baseline = cls.fds()
@@ -73,14 +72,6 @@ class NeverPolling(Vm, hosted.NeverPolling):
     """Woken by kicks only."""
 
 
-class Packed(Vm, hosted.Packed):
-    """Packed rings."""
-
-
-class PackedNeverPolling(Vm, hosted.PackedNeverPolling):
-    """Packed rings, with kicks only."""
-
-
 class Echo(Vm, hosted.Echo):
     """The other application."""
 
@@ -96,16 +87,11 @@ class Misbehaviour(Vm, hosted.Backend):
 
     def test_broken_ring(self):
         """The appliance rings the err doorbell; the ring heals."""
-        a = self.guest(0)
-        why = a.tx.damage()
-        os.eventfd_write(a.tx.kick_fd, 1)
-        self.assertTrue(select.select([a.tx.err_fd], [], [], 10)[0])
-        self.proc.wait_line(f"p0: ring 1: stopped, broken: {why}", 5, self.mark)
-        a.tx.repair()
-        base = a.fe.stop_vring(a.tx)
-        a.fe.start_vring(a.tx, base=base)
-        a.tx.send_frame(hosted.frame(0, 2, b"healed"))
-        self.assertEqual(self.b.rx.recv_frame(), hosted.frame(0, 2, b"healed"))
+        hosted.break_and_heal(self, self.guest(0), self.b, 1)
+
+    def test_broken_rings(self):
+        """All transmit rings at once."""
+        hosted.break_and_heal(self, self.guest(0), self.b, self.pairs)
 
     def test_session_ended_by_the_appliance(self):
         """A ring number that the device has and the appliance has not: its session ends, and the next one works."""
@@ -117,22 +103,25 @@ class Misbehaviour(Vm, hosted.Backend):
             procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", 10, 0.01)
         self.proc.wait_line("p0: session ended: SET_VRING_NUM: ", 5, self.mark)
         a = self.guest(0)
-        a.tx.send_frame(hosted.frame(0, 2, b"fine"))
-        self.assertEqual(self.b.rx.recv_frame(), hosted.frame(0, 2, b"fine"))
+        for _ in a.pairs:
+            a.send(hosted.frame(0, 2, b"fine"))
+            self.assertEqual(self.b.recv(), hosted.frame(0, 2, b"fine"))
 
     def test_front_end_gone_while_polled(self):
         """Its memory turns to zeros under the polling appliance, which lets go of it."""
         for _ in range(3):
-            a = hosted.Guest(hosted.FrontEnd.connect(self.socket(0)), self.rings)
-            a.tx.send_frame(hosted.frame(0, 2, b"last words"))
-            self.assertEqual(self.b.rx.recv_frame(), hosted.frame(0, 2, b"last words"))
+            a = hosted.Guest(hosted.FrontEnd.connect(self.socket(0)), self.rings, self.pairs)
+            for _ in a.pairs:
+                a.send(hosted.frame(0, 2, b"last words"))
+                self.assertEqual(self.b.recv(), hosted.frame(0, 2, b"last words"))
             a.close()
             procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", 10, 0.01)
 
 
-class PackedMisbehaviour(Misbehaviour):
-    """The same with packed rings."""
-    rings = hosted.F_RING_PACKED
+# A VM each: few that have everything between them.
+hosted.also(globals(), Traffic, "Packed", "InOrder", "SmpPackedPairs")
+hosted.also(globals(), NeverPolling, "Packed", "SmpPairs")
+hosted.also(globals(), Misbehaviour, "Packed", "InOrder", "Pairs", "SmpPackedPairs")
 
 
 if __name__ == "__main__":

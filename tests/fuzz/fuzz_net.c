@@ -5,12 +5,17 @@
  * frames take the hot path of some kind of processor where it takes them, in the second all take the general way. What
  * comes out must be the same to the byte: frames, headers, order, what is left to each driver, every counter.
  *
- * Input: u8 (bits 0-1 hot path, bit 2 echo, bit 3 MTU), u8 features per port (bits: 0 VERSION_1, 1 MRG_RXBUF,
- * 2 offloads taken, 3 offloads sent, 4 packed, 5 in order, 6 EVENT_IDX), then operations; their first byte has the
- * kind in bits 0-2 and the port in bit 7:
+ * Ports have one to four queue pairs, and there are one to four workers, stepped by hand and in the same order in both
+ * worlds: then frames also go through mailboxes, and pairs change hands when others are switched on and off.
+ *
+ * Input: u8 (bits 0-1 hot path, bit 2 echo, bit 3 MTU, bits 4-5 further workers, bits 6-7 further pairs), u8 features
+ * per port (bits: 0 VERSION_1, 1 MRG_RXBUF, 2 offloads taken, 3 offloads sent, 4 packed, 5 in order, 6 EVENT_IDX,
+ * 7 no further pairs), then operations; their first byte has the kind in bits 0-2, the pair in bits 5-6 and the port in
+ * bit 7:
  *   0  frame: u8 destination and source, le16 length, u8 pieces (bits 0-1; split rings only), u8 header choice
  *   1  receive buffers: u8 how many (0 to 15), le16 length of each
- *   2  round    3  clock: u8 seconds    4  frames as 0, u8 of them, the same
+ *   2  a round of each worker    3  clock: u8 seconds    4  frames as 0, u8 of them, the same
+ *   5  a round of one worker: u8    6  the pair is used from now on, or not: u8
  */
 #include "fuzz.h"
 
@@ -23,17 +28,18 @@
 #define QUEUE	    64u
 #define RING_BYTES  0x1000u
 #define BUFFER	    0x1000u
-#define BUFFERS_AT  (2 * RING_BYTES)
-#define TABLES_AT   (BUFFERS_AT + 2 * QUEUE * BUFFER)
 #define TABLE_BYTES 64u
-#define MEM_BYTES   (TABLES_AT + QUEUE * TABLE_BYTES)
 #define WORLDS	    2
+#define PAIRS	    4u
+#define WORKERS	    4u
 
 struct peer {
 	struct port port;
-	uint8_t *mem;
-	struct vq_drv drv[2]; /* receiveq, transmitq */
-	uint64_t used[2];     /* buffers in use, a bit each */
+	unsigned int number; /* of the world */
+	unsigned int pairs;
+	uint8_t *mem; /* rings, then buffers of each, then indirect tables for each buffer */
+	struct vq_drv drv[2 * PAIRS];
+	uint64_t used[2 * PAIRS]; /* buffers in use, a bit each */
 	bool packed;
 };
 
@@ -107,6 +113,28 @@ static uint64_t features_of(uint8_t choice)
 	       (choice & 64 ? VIRTIO_FEATURE(F_EVENT_IDX) : 0);
 }
 
+static uint32_t buffer_at(const struct peer *p, unsigned int ring, int buffer)
+{
+	return 2 * p->pairs * RING_BYTES + (ring * QUEUE + (unsigned int)buffer) * BUFFER;
+}
+
+static uint32_t table_at(const struct peer *p, unsigned int ring, int buffer)
+{
+	return buffer_at(p, 2 * p->pairs, 0) + (ring * QUEUE + (unsigned int)buffer) * TABLE_BYTES;
+}
+
+static uint32_t mem_bytes(const struct peer *p)
+{
+	return table_at(p, 2 * p->pairs, 0);
+}
+
+static void enable_ring(struct peer *p, uint32_t index, bool on)
+{
+	struct vhost_user_vring_state state = { index, on };
+
+	be_stub_say(&p->port, VHOST_USER_SET_VRING_ENABLE, sizeof(state), &state);
+}
+
 static void start_ring(struct peer *p, uint32_t index, uint8_t choice)
 {
 	struct vq_drv_layout at = vq_drv_layout(QUEUE);
@@ -132,43 +160,71 @@ static void connect_peer(struct peer *p, uint8_t choice)
 	struct vhost_user_msg mem = { .payload.mem = { .num_regions = 1 } };
 	uint64_t features = features_of(choice);
 
+	/* Without protocol features all rings are enabled for good. */
+	if (p->pairs > 1)
+		features |= BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES_BIT) | VIRTIO_NET_FEATURE(F_MQ);
 	p->packed = choice & 16;
-	mem.payload.mem.regions[0] = (struct vhost_user_region){ GPA_BASE, MEM_BYTES, GPA_BASE, 0 };
+	mem.payload.mem.regions[0] =
+		(struct vhost_user_region){ GPA_BASE, mem_bytes(p), GPA_BASE, 0 };
 	port_connect(&p->port);
 	be_stub_say(&p->port, VHOST_USER_SET_FEATURES, sizeof(features), &features);
 	be_stub_say(&p->port, VHOST_USER_SET_MEM_TABLE, VHOST_USER_MEM_TABLE_BYTES(1),
 		    &mem.payload);
-	start_ring(p, 0, choice);
-	start_ring(p, 1, choice);
+	for (uint32_t i = 0; i < 2 * p->pairs; i++) {
+		start_ring(p, i, choice);
+		if (p->pairs > 1)
+			enable_ring(p, i, true);
+	}
+}
+
+static void wake(void *ctx, unsigned int worker)
+{
+	CHECK(worker < WORKERS);
+}
+
+/* As much as it needs and no more, with empty rings. Kept: fresh pages cost more than all the rest. */
+static uint8_t *memory_of(unsigned int world, unsigned int port, const struct peer *p)
+{
+	static uint8_t *mem[WORLDS][2][PAIRS];
+	uint8_t **at = &mem[world][port][p->pairs - 1];
+
+	if (!*at)
+		*at = malloc(mem_bytes(p));
+	CHECK(*at);
+	memset(*at, 0, 2 * p->pairs * RING_BYTES);
+	return *at;
 }
 
 static void build(struct world *world, unsigned int number, uint8_t choice, const uint8_t *features)
 {
+	static const struct switch_ops wakers = { .wake = wake };
 	static void *mem[WORLDS];
 	struct be_options o;
 	struct text error;
 
 	if (!mem[number])
-		mem[number] = aligned_alloc(64, ALIGN_UP(switch_bytes(1), (size_t)64));
+		mem[number] = aligned_alloc(64, ALIGN_UP(switch_bytes(WORKERS), (size_t)64));
 	CHECK(mem[number]);
 	be_options_init(&o);
 	o.app = choice & 4 ? BE_APP_ECHO : BE_APP_SWITCH;
 	o.mtu = choice & 8 ? 1000 : 0;
-	world->sw = switch_make(mem[number], 1);
+	world->sw = switch_make(mem[number], 1 + (choice >> 4) % WORKERS);
+	switch_set_ops(world->sw, &wakers);
 	for (unsigned int i = 0; i < 2; i++) {
 		static const char *const names[2] = { "a", "b" };
 		struct peer *p = &world->peers[i];
 		struct port_conf conf = { names[i], i, &be_stub_ops, NULL, false, false, &o };
 
-		*p = (struct peer){ .mem = aligned_alloc(4096, ALIGN_UP(MEM_BYTES, 4096u)) };
-		CHECK(p->mem);
-		memset(p->mem, 0, MEM_BYTES);
+		*p = (struct peer){ .pairs = features[i] & 128 ? 1 : 1 + (choice >> 6) };
+		p->number = number;
+		p->mem = memory_of(number, i, p);
 		conf.ctx = p->mem;
 		port_init(&p->port, &conf);
 		switch_add_port(world->sw, &p->port);
 	}
 	CHECK(!switch_init(world->sw, &o, 1, &error));
-	world->sw->workers[0].isa = number ? &general : hot_path(choice);
+	for (unsigned int i = 0; i < world->sw->num_workers; i++)
+		world->sw->workers[i].isa = number ? &general : hot_path(choice);
 	switch_set_time(world->sw, UINT64_C(1000000000));
 	for (unsigned int i = 0; i < 2; i++)
 		connect_peer(&world->peers[i], features[i]);
@@ -187,12 +243,8 @@ static int take_buffer(struct peer *p, unsigned int ring)
 	return at;
 }
 
-static uint32_t buffer_at(unsigned int ring, int buffer)
-{
-	return BUFFERS_AT + (ring * QUEUE + (unsigned int)buffer) * BUFFER;
-}
-
 struct frame_in {
+	unsigned int pair;
 	uint8_t addresses, pieces, header;
 	uint16_t len;
 };
@@ -219,37 +271,50 @@ static void write_header(uint8_t *at, const struct frame_in *in, uint32_t hdr_le
 }
 
 /* Makes one descriptor a table of pieces (split rings). */
-static void cut(struct peer *p, struct vq_drv *drv, int buffer, uint32_t len, unsigned int pieces)
+static void cut(struct peer *p, unsigned int ring, int buffer, uint32_t len, unsigned int pieces)
 {
-	uint32_t table_at = TABLES_AT + (unsigned int)buffer * TABLE_BYTES, at = 0;
-	struct vring_desc *table = (struct vring_desc *)(void *)(p->mem + table_at);
+	uint32_t there = table_at(p, ring, buffer), at = 0;
+	struct vring_desc *table = (struct vring_desc *)(void *)(p->mem + there);
+	struct vq_drv *drv = &p->drv[ring];
 	struct vring_desc *desc =
 		&drv->desc[drv->avail->ring[(uint16_t)(drv->avail_idx - 1) % QUEUE]];
 
 	for (unsigned int i = 0; i < pieces; i++) {
 		uint32_t n = i + 1 < pieces ? (len - at) / (i + 2) : len - at;
 
-		table[i] = (struct vring_desc){ GPA_BASE + buffer_at(1, buffer) + at, n,
+		table[i] = (struct vring_desc){ GPA_BASE + buffer_at(p, ring, buffer) + at, n,
 						i + 1 < pieces ? VRING_DESC_F_NEXT : 0,
 						(uint16_t)(i + 1) };
 		at += n;
 	}
-	desc->addr = GPA_BASE + table_at;
+	desc->addr = GPA_BASE + there;
 	desc->len = pieces * (uint32_t)sizeof(*table);
 	desc->flags = VRING_DESC_F_INDIRECT;
+}
+
+/* Bytes that depend on their place and on salt. */
+static void fill(uint8_t *at, uint32_t len, uint8_t salt)
+{
+	static uint8_t bytes[BUFFER + UINT8_MAX];
+
+	if (!bytes[1]) {
+		for (uint32_t i = 0; i < sizeof(bytes); i++)
+			bytes[i] = (uint8_t)(i * 7);
+	}
+	memcpy(at, bytes + salt, len);
 }
 
 static void send_frame(struct peer *p, const struct frame_in *in)
 {
 	uint32_t hdr_len = p->port.hdr_len, len = in->len % (BUFFER - hdr_len + 1);
-	int buffer = take_buffer(p, 1);
+	unsigned int ring = 2 * (in->pair % p->pairs) + 1;
+	int buffer = take_buffer(p, ring);
 	uint8_t *at;
 
 	if (buffer < 0)
 		return;
-	at = p->mem + buffer_at(1, buffer);
-	for (uint32_t i = 0; i < BUFFER; i++)
-		at[i] = (uint8_t)(i * 7 + in->len + in->addresses);
+	at = p->mem + buffer_at(p, ring, buffer);
+	fill(at, hdr_len + len, (uint8_t)(in->len + in->addresses));
 	write_header(at, in, hdr_len);
 	memcpy(at + hdr_len, (const uint8_t[]){ 2, 0, 0,    0, 0,  in->addresses & 7,
 						2, 0, 0,    0, 0,  in->addresses >> 4 & 7,
@@ -258,20 +323,24 @@ static void send_frame(struct peer *p, const struct frame_in *in)
 	       24);
 	at[hdr_len] |= in->addresses >> 7 & 1; /* a group */
 	at[hdr_len + 46] = 0x50;	       /* TCP: five words of header */
-	CHECK(!vq_drv_add(&p->drv[1], gpa(GPA_BASE + buffer_at(1, buffer)), hdr_len + len, false,
-			  (uint64_t)buffer));
+	CHECK(!vq_drv_add(&p->drv[ring], gpa(GPA_BASE + buffer_at(p, ring, buffer)), hdr_len + len,
+			  false, (uint64_t)buffer));
 	if ((in->pieces & 3) && !p->packed)
-		cut(p, &p->drv[1], buffer, hdr_len + len, in->pieces & 3);
+		cut(p, ring, buffer, hdr_len + len, in->pieces & 3);
 }
 
-static void post(struct peer *p, uint8_t num, uint16_t len)
+static void post(struct peer *p, unsigned int pair, uint8_t num, uint16_t len)
 {
+	unsigned int ring = 2 * (pair % p->pairs);
+
 	for (num &= 15; num > 0; num--) {
-		int buffer = take_buffer(p, 0);
+		int buffer = take_buffer(p, ring);
 
 		if (buffer < 0)
 			return;
-		CHECK(!vq_drv_add(&p->drv[0], gpa(GPA_BASE + buffer_at(0, buffer)),
+		/* Told apart from what the device writes. */
+		memset(p->mem + buffer_at(p, ring, buffer), (int)p->number, 1u + len % BUFFER);
+		CHECK(!vq_drv_add(&p->drv[ring], gpa(GPA_BASE + buffer_at(p, ring, buffer)),
 				  1u + len % BUFFER, true, (uint64_t)buffer));
 	}
 }
@@ -294,7 +363,7 @@ static void compare_used(unsigned int peer, unsigned int ring)
 		if (!got)
 			return;
 		CHECK(cookie[0] == cookie[1] && written[0] == written[1] && cookie[0] < QUEUE);
-		at = buffer_at(ring, (int)cookie[0]);
+		at = buffer_at(a, ring, (int)cookie[0]);
 		CHECK(written[0] <= BUFFER && !memcmp(a->mem + at, b->mem + at, written[0]));
 		a->used[ring] &= ~BIT_ULL(cookie[0]);
 		b->used[ring] &= ~BIT_ULL(cookie[0]);
@@ -306,19 +375,20 @@ static void compare(void)
 	for (unsigned int i = 0; i < 2; i++) {
 		const struct port *a = &worlds[0].peers[i].port, *b = &worlds[1].peers[i].port;
 
-		compare_used(i, 0);
-		compare_used(i, 1);
-		for (unsigned int r = 0; r < 2; r++)
+		for (unsigned int r = 0; r < 2 * worlds[0].peers[i].pairs; r++) {
+			compare_used(i, r);
 			CHECK(a->vrings[r].state == b->vrings[r].state);
+			CHECK(a->vrings[r].owner == b->vrings[r].owner);
+		}
 		for (unsigned int c = 0; c < CTR_COUNT; c++)
 			CHECK(switch_counter(worlds[0].sw, a, c) ==
 			      switch_counter(worlds[1].sw, b, c));
 	}
 }
 
-static void each_frame(unsigned int peer, struct input *in, unsigned int times)
+static void each_frame(unsigned int peer, unsigned int pair, struct input *in, unsigned int times)
 {
-	struct frame_in f = { .addresses = input_u8(in) };
+	struct frame_in f = { .pair = pair, .addresses = input_u8(in) };
 
 	f.len = input_u16(in);
 	f.pieces = input_u8(in);
@@ -329,25 +399,51 @@ static void each_frame(unsigned int peer, struct input *in, unsigned int times)
 	}
 }
 
+static void round_of(unsigned int worker)
+{
+	for (unsigned int n = 0; n < WORLDS; n++) {
+		struct be_switch *sw = worlds[n].sw;
+
+		if (worker % sw->num_workers)
+			worker_round(&sw->workers[worker % sw->num_workers]);
+		else
+			switch_poll(sw);
+	}
+}
+
+static void round_of_each(void)
+{
+	for (unsigned int i = 0; i < worlds[0].sw->num_workers; i++)
+		round_of(i);
+}
+
+static void use_pair(struct peer *p, unsigned int pair, bool on)
+{
+	pair %= p->pairs;
+	if (p->pairs == 1)
+		return;
+	enable_ring(p, 2 * pair, on);
+	enable_ring(p, 2 * pair + 1, on);
+}
+
 static void one_operation(struct input *in, uint64_t *now)
 {
 	uint8_t op = input_u8(in), num;
-	unsigned int peer = op >> 7;
+	unsigned int peer = op >> 7, pair = op >> 5 & 3;
 	uint16_t len;
 
 	switch (op & 7) {
 	case 0:
-		each_frame(peer, in, 1);
+		each_frame(peer, pair, in, 1);
 		break;
 	case 1:
 		num = input_u8(in);
 		len = input_u16(in);
 		for (unsigned int n = 0; n < WORLDS; n++)
-			post(&worlds[n].peers[peer], num, len);
+			post(&worlds[n].peers[peer], pair, num, len);
 		break;
 	case 2:
-		for (unsigned int n = 0; n < WORLDS; n++)
-			switch_poll(worlds[n].sw);
+		round_of_each();
 		compare();
 		break;
 	case 3:
@@ -357,7 +453,17 @@ static void one_operation(struct input *in, uint64_t *now)
 		break;
 	case 4:
 		num = input_u8(in) & 63;
-		each_frame(peer, in, num);
+		each_frame(peer, pair, in, num);
+		break;
+	case 5:
+		round_of(input_u8(in));
+		compare();
+		break;
+	case 6:
+		num = input_u8(in);
+		for (unsigned int n = 0; n < WORLDS; n++)
+			use_pair(&worlds[n].peers[peer], pair, num & 1);
+		compare();
 		break;
 	default:
 		break;
@@ -374,16 +480,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		build(&worlds[n], n, choice, features);
 	while (input_left(&in))
 		one_operation(&in, &now);
-	for (unsigned int i = 0; i < 4; i++) {
-		for (unsigned int n = 0; n < WORLDS; n++)
-			switch_poll(worlds[n].sw);
-	}
+	for (unsigned int i = 0; i < 4; i++)
+		round_of_each();
 	compare();
 	for (unsigned int n = 0; n < WORLDS; n++) {
-		for (unsigned int i = 0; i < 2; i++) {
+		for (unsigned int i = 0; i < 2; i++)
 			port_disconnect(&worlds[n].peers[i].port);
-			free(worlds[n].peers[i].mem);
-		}
 	}
 	return 0;
 }

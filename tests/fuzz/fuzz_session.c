@@ -5,16 +5,16 @@
  * leaves it is seen.
  *
  * With several workers each is stepped by itself, so that anything can be on its way in a mailbox when something else
- * happens. Rings are split, packed, in order.
+ * happens. Rings are split, packed, in order; a port has one to four pairs of them.
  *
  * Input: u8 options (bit 0 echo, bit 1 offload=off, bits 4-5 further workers), then operations; their first byte has
  * the kind in bits 0-3 and the port in bit 7:
  *   0  message: u8 fds (0xff: as due), header, payload
  *   1  memory: le16 offset, u8 length, bytes
  *   2  poll      3  step      4  front-end goes      5  and comes
- *   6  set up: u8 features (bit 3 packed, bit 4 in order); both rings run afterwards
- *   7  descriptor: u8 ring (bit 0) and slot (bits 4-7), le16 address, le16 length, u8 flags, u8 next; made available if
- *      flags bit 7 (packed: in the lap that bit 0 of next says)
+ *   6  set up: u8 features (bit 3 packed, bit 4 in order, bits 5-6 further pairs); all their rings run afterwards
+ *   7  descriptor: u8 ring (bits 0-2) and slot (bits 4-7), le16 address, le16 length, u8 flags, u8 next; made available
+ *      if flags bit 7 (packed: in the lap that bit 0 of next says)
  *   8  clock: u8 seconds   9  arm   10  disarm   11  failures: u8 (bit 0 send, bit 1 window, bit 2 step)
  *   12 worker: u8 which one, makes a round
  */
@@ -31,6 +31,7 @@
 #define AVAIL_AT   0x400u
 #define USED_AT	   0x800u
 #define WORKERS	   4u
+#define RINGS	   8u
 
 struct peer {
 	struct port port;
@@ -145,6 +146,23 @@ static void send_u64(struct peer *p, uint32_t request, uint64_t v)
 	deliver(p, &msg, PORT_FDS_AS_DUE);
 }
 
+static void set_up_ring(struct peer *p, uint32_t ring)
+{
+	uint64_t at = USER_BASE + ring * RING_BYTES;
+	struct vhost_user_msg addr = {
+		.hdr = { VHOST_USER_SET_VRING_ADDR, VHOST_USER_VERSION, 40 },
+		.payload.addr = { .index = ring,
+				  .desc_user_addr = at,
+				  .avail_user_addr = at + AVAIL_AT,
+				  .used_user_addr = at + USED_AT },
+	};
+
+	memset(p->mem + ring * RING_BYTES, 0, RING_BYTES);
+	send_u64(p, VHOST_USER_SET_VRING_NUM, ring | (uint64_t)RING_SIZE << 32);
+	deliver(p, &addr, 0);
+	send_u64(p, VHOST_USER_SET_VRING_KICK, ring);
+}
+
 static void set_up(struct peer *p, uint8_t choice)
 {
 	static const uint64_t features[] = {
@@ -174,21 +192,8 @@ static void set_up(struct peer *p, uint8_t choice)
 	deliver(p, &mem, PORT_FDS_AS_DUE);
 	for (unsigned int i = 0; i < 4; i++)
 		step(p);
-	for (uint32_t i = 0; i < 2; i++) {
-		uint64_t at = USER_BASE + i * RING_BYTES;
-		struct vhost_user_msg addr = {
-			.hdr = { VHOST_USER_SET_VRING_ADDR, VHOST_USER_VERSION, 40 },
-			.payload.addr = { .index = i,
-					  .desc_user_addr = at,
-					  .avail_user_addr = at + AVAIL_AT,
-					  .used_user_addr = at + USED_AT },
-		};
-
-		memset(p->mem + i * RING_BYTES, 0, RING_BYTES);
-		send_u64(p, VHOST_USER_SET_VRING_NUM, i | (uint64_t)RING_SIZE << 32);
-		deliver(p, &addr, 0);
-		send_u64(p, VHOST_USER_SET_VRING_KICK, i);
-	}
+	for (uint32_t ring = 0; ring < 2 + 2 * (choice >> 5 & 3u); ring++)
+		set_up_ring(p, ring);
 }
 
 static void message(struct peer *p, struct input *in)
@@ -217,7 +222,7 @@ static void memory(struct peer *p, struct input *in)
 static void descriptor(struct peer *p, struct input *in)
 {
 	uint8_t where = input_u8(in);
-	uint32_t at = (where & 1) * RING_BYTES, slot = where >> 4;
+	uint32_t at = where % RINGS * RING_BYTES, slot = where >> 4;
 	struct vring_desc *desc = (struct vring_desc *)(void *)(p->mem + at);
 	struct vring_avail *avail = (struct vring_avail *)(void *)(p->mem + at + AVAIL_AT);
 	uint8_t flags;
@@ -238,6 +243,26 @@ static void descriptor(struct peer *p, struct input *in)
 	} else if (flags & 0x80) {
 		avail->ring[avail->idx++ % RING_SIZE] = (uint16_t)slot;
 	}
+}
+
+/* Each transmit ring that runs is one worker's, and its pair's other ring is the same one's. */
+static void check_owners(void)
+{
+	unsigned int running = 0, listed = 0;
+
+	for (unsigned int i = 0; i < 2; i++)
+		running += peers[i].port.num_tx;
+	for (unsigned int i = 0; i < sw->num_workers; i++) {
+		const struct worker *w = &sw->workers[i];
+
+		for (unsigned int n = 0; n < w->num_rings; n++) {
+			const struct vring *vr = w->rings[n];
+
+			CHECK(vr->owner == i && vr->port->vrings[vr->index ^ 1].owner == i);
+		}
+		listed += w->num_rings;
+	}
+	CHECK(listed == running);
 }
 
 static void one_operation(struct input *in, uint32_t *now)
@@ -328,8 +353,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	CHECK(!switch_init(sw, &o, 1, &error));
 	switch_set_time(sw, 1);
-	while (input_left(&in))
+	while (input_left(&in)) {
 		one_operation(&in, &now);
+		check_owners();
+	}
 	for (unsigned int i = 0; i < 2; i++) {
 		gone(&peers[i]);
 		free(peers[i].mem);

@@ -2,7 +2,8 @@
 /*
  * The VVU device from its guest's side: register accesses of any kind, queue contents of any kind,
  * and link traffic at the same time, on the fake machine of tests/loop. The input is a start byte
- * and a list of operations.
+ * (bit 0: the driver is up; bit 1 explicit offsets, 2 EVENT_IDX, 3 packed, 4 in order) and a list
+ * of operations.
  *
  * Invariants: without a session no eventfd of a peer is attached; in the end nothing is left of
  * slots, routes, eventfds or descriptors.
@@ -36,6 +37,7 @@ struct run {
 	struct vvu_dev *dev;
 	struct input *in;
 	uint32_t session;
+	bool packed;
 	uint16_t rx_idx;
 	uint16_t tx_idx;
 };
@@ -79,16 +81,24 @@ static void queue_up(struct run *r, unsigned int queue, uint64_t desc)
 	put(r, 0, COMMON(queue_enable), 2, 1);
 }
 
-static void driver_up(struct run *r, bool explicit_layout, bool event_idx)
+static uint64_t features_of(uint8_t how)
 {
-	uint32_t low = (explicit_layout ? BIT_U32(VVU_F_EXPLICIT_OFFSETS_BIT) : 0) |
-		       (event_idx ? BIT_U32(VIRTIO_F_EVENT_IDX_BIT) : 0) |
-		       BIT_U32(VIRTIO_F_INDIRECT_DESC_BIT);
+	return VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_INDIRECT_DESC) |
+	       (how & 2 ? BIT_ULL(VVU_F_EXPLICIT_OFFSETS_BIT) : 0) |
+	       (how & 4 ? VIRTIO_FEATURE(F_EVENT_IDX) : 0) |
+	       (how & 8 ? VIRTIO_FEATURE(F_RING_PACKED) : 0) |
+	       (how & 16 ? VIRTIO_FEATURE(F_IN_ORDER) : 0);
+}
 
-	put(r, 0, COMMON(driver_feature_select), 4, 0);
-	put(r, 0, COMMON(driver_feature), 4, low);
-	put(r, 0, COMMON(driver_feature_select), 4, 1);
-	put(r, 0, COMMON(driver_feature), 4, 1);
+static void driver_up(struct run *r, uint8_t how)
+{
+	uint64_t features = features_of(how);
+
+	r->packed = how & 8;
+	for (uint32_t word = 0; word < 2; word++) {
+		put(r, 0, COMMON(driver_feature_select), 4, word);
+		put(r, 0, COMMON(driver_feature), 4, (uint32_t)(features >> 32 * word));
+	}
 	put(r, 0, COMMON(device_status), 1, 0x0b);
 	queue_up(r, 0, RX_DESC);
 	queue_up(r, 1, TX_DESC);
@@ -123,7 +133,7 @@ static void start(struct run *r)
 	fake_step(&r->f);
 	r->session = 1;
 	if (how & 1) {
-		driver_up(r, how & 2, how & 4);
+		driver_up(r, how);
 		fake_step(&r->f);
 		fake_proxy_notice(&r->proxy, LINK_SESSION_UP, r->session);
 		fake_step(&r->f);
@@ -167,6 +177,16 @@ static void offer(struct run *r, uint64_t ring, uint16_t *idx, uint64_t addr, ui
 	struct vring_desc *desc = (struct vring_desc *)(r->f.ram + ring);
 	struct vring_avail *avail = (struct vring_avail *)(r->f.ram + ring + RING_AVAIL);
 
+	if (r->packed) {
+		struct vring_packed_desc *packed = (struct vring_packed_desc *)(r->f.ram + ring);
+		bool lap = !(*idx / ENTRIES % 2);
+
+		flags |= lap ? VRING_PACKED_DESC_F_AVAIL : VRING_PACKED_DESC_F_USED;
+		packed[*idx % ENTRIES] =
+			(struct vring_packed_desc){ addr, len, *idx % ENTRIES, flags };
+		++*idx;
+		return;
+	}
 	desc[*idx % ENTRIES] = (struct vring_desc){ .addr = addr, .len = len, .flags = flags };
 	avail->ring[*idx % ENTRIES] = *idx % ENTRIES;
 	avail->idx = ++*idx;
@@ -323,7 +343,7 @@ static void machine_reset(struct run *r)
 	r->rx_idx = 0;
 	r->tx_idx = 0;
 	memset(r->f.ram + RX_DESC, 0, BUFFERS - RX_DESC);
-	driver_up(r, input_u8(r->in) & 1, true);
+	driver_up(r, input_u8(r->in));
 }
 
 static void operation(struct run *r)

@@ -121,8 +121,9 @@ def vvu_guest():
     kicks = b"\x0e\x00\x10\x0e\x01\x10"
     again = b"\x0d\x07" + step
     session = post + up + send(1) + step + answer(1, 1 << 32) + step + table + answer(5) + vrings + doorbells + kicks
-    write("vvu_guest", "explicit", b"\x07" + session + again + session)
-    write("vvu_guest", "classic", b"\x05" + session + again + session)
+    for name, rings in (("", 0), ("packed_", 8), ("inorder_", 16), ("packed_inorder_", 24)):
+        write("vvu_guest", name + "explicit", bytes([7 | rings]) + session + again + session)
+        write("vvu_guest", name + "classic", bytes([5 | rings]) + session + again + session)
     slots = b"".join(bytes([11, add << 1]) + step for add in range(4)) + b"\x0b\x03" + step + answer(38) + step
     write("vvu_guest", "slots", b"\x07" + post + up + slots)
     write("vvu_guest", "registers", b"\x00" + b"".join(

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Writes the hand-made seeds of the switch's fuzzers (frame, fdb, session) to corpus/.
+"""Writes the hand-made seeds of the switch's fuzzers (frame, fdb, session, net) to corpus/.
 
 Run it after a change of an input format; the files are kept in git.
 """
@@ -67,6 +67,17 @@ def session():
     for features in (1, 9, 17, 25):
         write("session", f"smp{features}", b"\x20" + up(0, features) + up(1, features) + buffers + plain + sent + rounds +
               b"\x84" + rounds + up(1, features) + buffers + sent + rounds)
+    # Several pairs: rings lie one behind the other in the lower half. Each transmit ring has a frame of a flow of its own.
+    for features in (1, 9, 17, 25):
+        pairs = features | 0x60
+        spread = b"".join(descriptor(1, 2 * k, i, 0x8000 + (4 * k + i) * 0x600, 0x600, 0x82)
+                          for k in range(4) for i in range(4))
+        flows = b"".join(memory(0, 0xe000 + 0x100 * k, bytes(12) + tcp_frame(bytes([k]) * 60)[:30] + bytes([k]) * 90) +
+                         descriptor(0, 2 * k + 1, 0, 0xe000 + 0x100 * k, 126, 0x80) for k in range(4))
+        for workers, turns in ((0, poll * 3), (0x30, rounds + b"\x0c\3" + rounds)):
+            write("session", f"pairs{features}_{workers >> 4}", bytes([workers]) + up(0, pairs) + up(1, pairs) + spread + flows +
+                  turns + message(1, 11, struct.pack("<II", 4, 0)) + flows + turns + b"\x84" + turns + up(1, pairs) + spread +
+                  flows + turns)
     hdr = struct.pack("<BBHHHHH", 1, 1, 54, 50, 34, 16, 0)
     big = memory(0, 0x4000, hdr + tcp_frame(b"q" * 150))
     for receiver in (1, 5, 6):
@@ -85,7 +96,31 @@ def session():
           b"\x09" + poll + b"\x0a\x08\x05" + poll)
 
 
+def net():
+    """Several pairs and workers, every kind of frame; of one pair and one worker there are the mix* seeds."""
+    def at(n, pair):
+        return n << 7 | pair << 5
+
+    def frames_of(kind, n, pair, length, pieces=0, header=0):
+        times = b"\x14" if kind == 4 else b""
+        return bytes([kind | at(n, pair)]) + times + struct.pack("<BHBB", 0x12 if n == 0 else 0x21, length, pieces, header)
+
+    def traffic(pair):
+        return b"".join(frames_of(4, n, pair, 60 + 7 * pair + i) + frames_of(0, n, pair, 1400 + i, 2, 0) +
+                        frames_of(0, n, pair, 3000 + i, 0, 0x13 if i else 1) for n in (0, 1) for i in range(3))
+
+    buffers = b"".join(bytes([1 | at(n, pair), 15]) + struct.pack("<H", 1600) for n in (0, 1) for pair in range(4)) * 2
+    turns = b"\x05\1\x05\0\x05\3\x05\2\x02"
+    moves = bytes([6 | at(1, 0), 0]) + b"\x05\1" + bytes([6 | at(0, 2), 0]) + b"\x05\2" + bytes([6 | at(1, 0), 1])
+    for a, b in ((0x03, 0x03), (0x13, 0x13), (0x23, 0x23), (0x33, 0x33), (0x0f, 0x41), (0x3f, 0x8f), (0x83, 0x33)):
+        for how, name in ((0x32, "smp"), (0xc2, "pairs"), (0xf2, "both"), (0x76, "echo")):
+            write("net", f"{name}_{a:02x}_{b:02x}", bytes([how, a, b]) + buffers +
+                  b"".join(traffic(pair) + turns for pair in range(4)) + buffers + traffic(0) + moves + traffic(3) + turns + buffers +
+                  turns)
+
+
 if __name__ == "__main__":
     frames()
     fdb()
     session()
+    net()

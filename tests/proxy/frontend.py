@@ -15,6 +15,7 @@ A process that runs only this looks to the back-end like any front-end; for host
 used areas in its Memory, or call write_desc() and publish() with what a driver should never say.
 """
 
+import collections
 import mmap
 import os
 import select
@@ -36,8 +37,8 @@ F_MRG_RXBUF = 1 << 15
 F_EVENT_IDX = 1 << 29
 F_RING_PACKED = 1 << 34
 F_IN_ORDER = 1 << 35
-# What no ring here can do, and what has to be asked for, whatever is offered.
-NOT_SUPPORTED = F_RING_PACKED | F_IN_ORDER
+# What has to be asked for, whatever is offered.
+NOT_BY_ITSELF = F_RING_PACKED | F_IN_ORDER
 
 
 class Closed(Exception):
@@ -133,8 +134,12 @@ class Vring:
     F_NEXT, F_WRITE, F_INDIRECT = 1, 2, 4
     FIRST_BASE = 0
 
-    def __init__(self, memory, index, size=256, buffer_size=2048, hdr_size=12, event_idx=False, mergeable=False):
+    def __init__(self, memory, index, size=256, buffer_size=2048, hdr_size=12, event_idx=False, mergeable=False,
+                 in_order=False):
         self.memory = memory
+        self.in_order = in_order
+        self.outstanding = collections.deque()  # in order: buffers the device has, as they were published
+        self.batch = collections.deque()  # in order: used, not popped yet
         self.event_idx = event_idx
         self.mergeable = mergeable
         self.index = index
@@ -174,6 +179,7 @@ class Vring:
 
     def publish(self, head):
         """Make a chain available."""
+        self.outstanding.append(head)
         slot = self.avail + 4 + 2 * (self.avail_idx % self.size)
         self.memory.write(slot, struct.pack("<H", head))
         self.avail_idx = (self.avail_idx + 1) & 0xffff
@@ -212,7 +218,7 @@ class Vring:
     def want_call(self):
         """Ask for a call at the next used element (virtio 1.2 §2.7.7)."""
         if self.event_idx:
-            self.memory.write(self.avail + 4 + 2 * self.size, struct.pack("<H", self.used_idx))
+            self.memory.write(self.avail + 4 + 2 * self.size, struct.pack("<H", self.used_idx & 0xffff))
 
     def post_receive_buffers(self, count=None):
         """Give the device `count` (default: all free) buffers to fill."""
@@ -221,14 +227,41 @@ class Vring:
             self.write_desc(i, self.buffer(i), self.buffer_size, self.F_WRITE)
             self.publish(i)
 
-    def pop_used(self):
-        """(descriptor, length) of the next used element, or None."""
+    def look_used(self):
+        """(descriptor, length) of the used element where the driver looks next, or None."""
         idx = struct.unpack("<H", self.memory.read(self.used + 2, 2))[0]
-        if idx == self.used_idx:
+        if idx == self.used_idx & 0xffff:
             return None
         at = self.used + 4 + 8 * (self.used_idx % self.size)
-        self.used_idx = (self.used_idx + 1) & 0xffff
         return struct.unpack("<II", self.memory.read(at, 8))
+
+    def spoil_buffers(self, flags):
+        """Rewrites the descriptors the device has, with these flags; the ring must stand."""
+        for i in self.outstanding:
+            self.write_desc(i, self.buffer(i), self.buffer_size, flags)
+
+    def pop_used(self):
+        """(descriptor, length) of the next used buffer, or None."""
+        used = None if self.batch else self.look_used()
+        if used:
+            self._take_batch(*used)
+        return self.batch.popleft() if self.batch else None
+
+    def _take_batch(self, last, length):
+        """
+        Buffers that one used element stands for: in order it may be the last one of several, and those before it are
+        used as well, with nothing in them (virtio 1.2 §2.7.9, §2.8.8).
+        """
+        if not self.in_order:
+            self.outstanding.remove(last)
+            self.batch.append((last, length))
+        elif last not in self.outstanding:
+            raise ValueError(f"ring {self.index}: buffer {last} was used and is not outstanding")
+        else:
+            while not self.batch or self.batch[-1][0] != last:
+                i = self.outstanding.popleft()
+                self.batch.append((i, length if i == last else 0))
+        self.used_idx += len(self.batch)
 
     def wait_used(self, timeout=5):
         """The next used element; waits for the call eventfd. None when nothing comes in time."""
@@ -323,8 +356,15 @@ class PackedVring(Vring):
         self.memory.write(at, self.DESC.pack(address, length, i, 0)[:14])
         self.memory.write(at + 14, struct.pack("<H", flags))
 
+    def spoil_buffers(self, flags):
+        """As there."""
+        super().spoil_buffers(flags)
+        for position, i in enumerate(self.outstanding, self.avail_idx - len(self.outstanding)):
+            self._write(position, i, self._lap(position))
+
     def publish(self, head):
         """Make a buffer available."""
+        self.outstanding.append(head)
         self._write(self.avail_idx, head, self._lap(self.avail_idx))
         self.avail_idx += 1
 
@@ -352,14 +392,13 @@ class PackedVring(Vring):
     def want_call(self):
         """Calls are never asked off."""
 
-    def pop_used(self):
-        """(buffer, length) of the next used descriptor, or None."""
+    def look_used(self):
+        """(buffer, length) of the used descriptor where the driver looks next, or None."""
         at = self.desc + 16 * (self.used_idx % self.size)
         _, length, i, flags = self.DESC.unpack(self.memory.read(at, 16))
         lap = bool(self._lap(self.used_idx))
         if bool(flags & self.F_AVAIL) != lap or bool(flags & self.F_USED) != lap:
             return None
-        self.used_idx += 1
         return i, length
 
 
@@ -485,7 +524,7 @@ class FrontEnd:
             self.send("SET_PROTOCOL_FEATURES", U64.pack(want))
             self.protocol = want
         self.acked("SET_OWNER")
-        offered &= ~NOT_SUPPORTED | rings
+        offered &= ~NOT_BY_ITSELF | rings
         self.features = offered if features is None else offered & features
         if protocol == 0:
             self.features &= ~abi.F_PROTOCOL_FEATURES
@@ -539,16 +578,21 @@ class FrontEnd:
 
     def start_net(self, memory, size=256, hdr_size=None):
         """Receive and transmit ring of a net device, started, the receive ring full of buffers."""
+        return self.start_pairs(memory, 1, size, hdr_size)[0]
+
+    def start_pairs(self, memory, pairs, size=256, hdr_size=None):
+        """The same for several queue pairs: [(receive ring, transmit ring)]."""
         if hdr_size is None:
             hdr_size = 12 if self.features & (abi.F_VERSION_1 | F_MRG_RXBUF) else 10
         kw = {"hdr_size": hdr_size, "event_idx": bool(self.features & F_EVENT_IDX),
-              "mergeable": bool(self.features & F_MRG_RXBUF)}
+              "mergeable": bool(self.features & F_MRG_RXBUF), "in_order": bool(self.features & F_IN_ORDER)}
         kind = PackedVring if self.features & F_RING_PACKED else Vring
-        rx, tx = kind(memory, 0, size, **kw), kind(memory, 1, size, **kw)
-        rx.post_receive_buffers()
-        self.start_vring(rx)
-        self.start_vring(tx)
-        return rx, tx
+        rings = [(kind(memory, 2 * i, size, **kw), kind(memory, 2 * i + 1, size, **kw)) for i in range(pairs)]
+        for rx, tx in rings:
+            rx.post_receive_buffers()
+            self.start_vring(rx)
+            self.start_vring(tx)
+        return rings
 
     def open_channel(self):
         """SET_BACKEND_REQ_FD; self.channel is our end."""

@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Scripted front-ends against the hosted back-end, vvu-backend: traffic, and every way to misbehave towards it."""
+"""
+Scripted front-ends against the hosted back-end, vvu-backend: traffic, and every way to misbehave towards it.
 
+The same over every kind of ring, over several queue pairs (the last one misbehaves) and with several workers: KINDS.
+"""
+
+import itertools
 import os
 import pathlib
 import select
@@ -9,16 +14,35 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from lib import paths, procs  # noqa: E402
 from proxy import abi  # noqa: E402
-from proxy.frontend import F_RING_PACKED, FrontEnd, Memory, U64, new_eventfd  # noqa: E402
+from proxy.frontend import F_IN_ORDER, F_RING_PACKED, FrontEnd, Memory, U64, new_eventfd  # noqa: E402
 
 PORTS = 4
-MEMORY = 4 << 20
+MEMORY = 4 << 20  # for each queue pair
+
+# What a class of tests can be run with besides one pair of split rings and one worker.
+KINDS = {
+    "Packed": {"rings": F_RING_PACKED},
+    "InOrder": {"rings": F_IN_ORDER},
+    "PackedInOrder": {"rings": F_RING_PACKED | F_IN_ORDER},
+    "Pairs": {"pairs": 4},
+    "Smp": {"cpus": 4},
+    "SmpPairs": {"cpus": 4, "pairs": 4},
+    "SmpPackedPairs": {"cpus": 4, "pairs": 4, "rings": F_RING_PACKED | F_IN_ORDER},
+}
+
+
+def also(namespace, base, *kinds):
+    """Adds to a module what it has as `base` once more for each of the kinds."""
+    for kind in kinds:
+        about = {"__module__": namespace["__name__"], "__doc__": f"{base.__name__}, {kind}."}
+        namespace[kind + base.__name__] = type(kind + base.__name__, (base,), KINDS[kind] | about)
 
 
 def program():
@@ -37,20 +61,47 @@ def frame(src, dst=None, payload=b"payload"):
 
 
 class Guest:
-    """A connected front-end with its memory and rings."""
+    """A connected front-end with its memory and rings; rx and tx are those of its last pair."""
 
-    def __init__(self, fe, rings=0, **kw):
+    def __init__(self, fe, rings=0, pairs=1, **kw):
         self.fe = fe
-        self.memory = Memory(MEMORY, **kw)
+        self.memory = Memory(MEMORY * pairs, **kw)
         fe.negotiate(rings=rings)
+        if fe.features & rings != rings:
+            raise procs.Failure(f"features {rings:#x} were asked for, {fe.features:#x} are offered")
         fe.set_mem_table([self.memory])
-        self.rx, self.tx = fe.start_net(self.memory)
+        self.pairs = fe.start_pairs(self.memory, pairs)
+        self.rx, self.tx = self.pairs[-1]
+        self.turns = itertools.cycle(tx for _, tx in self.pairs)
+
+    def send(self, data):
+        """A frame, through each of the pairs in turn."""
+        next(self.turns).send_frame(data)
+
+    def recv(self, timeout=60):
+        """The next frame from any of the pairs; None: none came."""
+        deadline = time.monotonic() + timeout
+        calls = [rx.call_fd for rx, _ in self.pairs]
+        while True:
+            for rx, _ in self.pairs:
+                data = rx.recv_frame(0)
+                if data is not None:
+                    return data
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            for fd in select.select(calls, [], [], left)[0]:
+                os.eventfd_read(fd)
+
+    def got(self):
+        """All frames that are there."""
+        return list(iter(lambda: self.recv(0), None))
 
     def close(self):
         """Everything of it."""
         self.fe.close()
-        self.rx.close()
-        self.tx.close()
+        for ring in itertools.chain(*self.pairs):
+            ring.close()
         self.memory.close()
 
 
@@ -59,6 +110,8 @@ class Backend(unittest.TestCase):
 
     words = ("switch",)
     rings = 0  # features of the rings of all guests
+    pairs = 1  # of queues, of all guests
+    cpus = 1
 
     @classmethod
     def setUpClass(cls):
@@ -66,7 +119,7 @@ class Backend(unittest.TestCase):
         cls.session.__enter__()
         cls.addClassCleanup(cls.session.__exit__, None, None, None)
         cls.dir = cls.session.dir
-        argv = [program(), "--control", cls.dir / "control"]
+        argv = [program(), "--control", cls.dir / "control", "--cpus", str(cls.cpus)]
         for i in range(PORTS):
             argv += ["--port", f"p{i}={cls.dir}/p{i}"]
         cls.proc = cls.session.start("vvu-backend", argv + list(cls.words))
@@ -129,7 +182,7 @@ class Backend(unittest.TestCase):
 
     def guest(self, i, **kw):
         """A front-end on port i with running rings."""
-        return self.keep(Guest(FrontEnd.connect(self.socket(i)), self.rings, **kw))
+        return self.keep(Guest(FrontEnd.connect(self.socket(i)), self.rings, self.pairs, **kw))
 
     def counter(self, name):
         """One counter."""
@@ -145,45 +198,53 @@ class Backend(unittest.TestCase):
 class Traffic(Backend):
     """What should work."""
 
-    def exchange(self, a, b, i, k):
+    def exchange(self, a, b, i, k, word=b""):
         """A frame each way between guests a and b on ports i and k."""
-        a.tx.send_frame(frame(i, k, b"there"))
-        self.assertEqual(b.rx.recv_frame(), frame(i, k, b"there"))
-        b.tx.send_frame(frame(k, i, b"back"))
-        self.assertEqual(a.rx.recv_frame(), frame(k, i, b"back"))
+        a.send(frame(i, k, b"there" + word))
+        self.assertEqual(b.recv(), frame(i, k, b"there" + word))
+        b.send(frame(k, i, b"back" + word))
+        self.assertEqual(a.recv(), frame(k, i, b"back" + word))
 
     def test_switches(self):
         """Floods, learns, forwards."""
         guests = [self.guest(i) for i in range(PORTS)]
-        guests[0].tx.send_frame(frame(0))
+        guests[0].send(frame(0))
         for g in guests[1:]:
-            self.assertEqual(g.rx.recv_frame(), frame(0))
+            self.assertEqual(g.recv(), frame(0))
         # Nobody has heard of port 1 yet, so this one goes to all; from then on everybody is known.
-        guests[0].tx.send_frame(frame(0, 1))
+        guests[0].send(frame(0, 1))
         for g in guests[1:]:
-            self.assertEqual(g.rx.recv_frame(), frame(0, 1))
-        guests[1].tx.send_frame(frame(1, 0))
-        self.assertEqual(guests[0].rx.recv_frame(), frame(1, 0))
+            self.assertEqual(g.recv(), frame(0, 1))
+        guests[1].send(frame(1, 0))
+        self.assertEqual(guests[0].recv(), frame(1, 0))
+        if self.cpus > 1:
+            # A worker tells the others of an address; they have heard when it has gone once round its rings.
+            for _ in range(2 * self.pairs):
+                self.exchange(guests[0], guests[1], 0, 1)
         for _ in range(20):
-            self.exchange(guests[0], guests[1], 0, 1)
-        self.assertIsNone(guests[2].rx.pop_used())
-        self.assertIsNone(guests[3].rx.pop_used())
+            self.exchange(guests[0], guests[1], 0, 1, b" alone")
+        for g in guests[2:]:
+            got = g.got()
+            self.assertFalse([data for data in got if b" alone" in data or self.cpus == 1], got)
 
     def test_without_kick_fd(self):
         """A ring without a kick eventfd is looked at all the same."""
         a, b = self.guest(0), self.guest(1)
-        a.fe.vring_fd("SET_VRING_KICK", 1, None)
+        a.fe.vring_fd("SET_VRING_KICK", a.tx.index, None)
         a.fe.get_u64("GET_FEATURES")
-        self.exchange(a, b, 0, 1)
+        for _ in a.pairs:
+            self.exchange(a, b, 0, 1)
 
     def test_restart_of_a_ring(self):
         """GET_VRING_BASE says where it stands, and it goes on from there."""
         a, b = self.guest(0), self.guest(1)
-        self.exchange(a, b, 0, 1)
+        for _ in a.pairs:
+            self.exchange(a, b, 0, 1)
         base = a.fe.stop_vring(a.tx)
         self.assertEqual(base, a.tx.base)
         a.fe.start_vring(a.tx, base=base)
-        self.exchange(a, b, 0, 1)
+        for _ in a.pairs:
+            self.exchange(a, b, 0, 1)
 
     def test_memory_slots(self):
         """Memory added and removed while rings run."""
@@ -195,17 +256,19 @@ class Traffic(Backend):
         a.tx.write_desc(200, at, 12 + 60)
         a.tx.publish(200)
         a.tx.kick()
-        self.assertEqual(b.rx.recv_frame(), frame(0, 1, b"from the new region"))
+        self.assertEqual(b.recv(), frame(0, 1, b"from the new region"))
         a.tx.wait_used()
         a.fe.rem_mem_reg(more)
-        self.exchange(a, b, 0, 1)
+        for _ in a.pairs:
+            self.exchange(a, b, 0, 1)
 
     def test_reconnect(self):
         """A front-end that comes again finds a fresh port; the others don't notice."""
         b = self.guest(1)
         for _ in range(5):
-            a = Guest(FrontEnd.connect(self.socket(0)), self.rings)
-            self.exchange(a, b, 0, 1)
+            a = Guest(FrontEnd.connect(self.socket(0)), self.rings, self.pairs)
+            for _ in a.pairs:
+                self.exchange(a, b, 0, 1)
             a.close()
             procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", 5, 0.01)
 
@@ -220,16 +283,6 @@ class NeverPolling(Traffic):
     words = ("switch", "poll=never", "offload=off")
 
 
-class Packed(Traffic):
-    """Packed rings."""
-    rings = F_RING_PACKED
-
-
-class PackedNeverPolling(NeverPolling):
-    """Packed rings, with kicks only."""
-    rings = F_RING_PACKED
-
-
 class Echo(Backend):
     """The other application."""
     words = ("echo",)
@@ -237,8 +290,9 @@ class Echo(Backend):
     def test_echo(self):
         """The frame comes back with its addresses swapped."""
         a = self.guest(0)
-        a.tx.send_frame(frame(0, 1, b"hello"))
-        self.assertEqual(a.rx.recv_frame(), frame(1, 0, b"hello"))
+        for _ in a.pairs:
+            a.send(frame(0, 1, b"hello"))
+            self.assertEqual(a.recv(), frame(1, 0, b"hello"))
 
 
 class Misbehaviour(Backend):
@@ -251,9 +305,10 @@ class Misbehaviour(Backend):
     def tearDown(self):
         # The bystanders still talk. What came before was flooded to them.
         try:
-            self.b.tx.send_frame(frame(2, 3, b"still here"))
-            while (got := self.c.rx.recv_frame()) != frame(2, 3, b"still here"):
-                self.assertIsNotNone(got)
+            for _ in self.b.pairs:
+                self.b.send(frame(2, 3, b"still here"))
+                while (got := self.c.recv()) != frame(2, 3, b"still here"):
+                    self.assertIsNotNone(got)
         finally:
             super().tearDown()
 
@@ -334,7 +389,7 @@ class Misbehaviour(Backend):
         """The file behind a region is cut short while the ring in it is polled."""
         a = self.guest(0)
         a.tx.send_frame(frame(0, 2))
-        self.assertEqual(self.b.rx.recv_frame(), frame(0, 2))
+        self.assertEqual(self.b.recv(), frame(0, 2))
         os.ftruncate(a.memory.fd, 0)
         os.eventfd_write(a.tx.kick_fd, 1)
         self.ended(0, "took memory away", a.fe)
@@ -343,32 +398,69 @@ class Misbehaviour(Backend):
         """A call eventfd that is full and blocks must not hold up the others."""
         a = self.guest(0)
         blocking = os.eventfd(0, os.EFD_CLOEXEC)
-        a.fe.vring_fd("SET_VRING_CALL", 0, blocking)
         os.eventfd_write(blocking, 0xfffffffffffffffe)
-        a.rx.want_call()
-        self.b.tx.send_frame(frame(2))
+        for rx, _ in a.pairs:
+            a.fe.vring_fd("SET_VRING_CALL", rx.index, blocking)
+            rx.want_call()
+        self.b.send(frame(2))
         self.ended(0, "call eventfd blocks", a.fe)
-        self.assertEqual(self.c.rx.recv_frame(), frame(2))
+        self.assertEqual(self.c.recv(), frame(2))
         os.close(blocking)
 
     def test_broken_ring(self):
         """Only the ring stops; its err eventfd says so; it can be started again."""
+        break_and_heal(self, self.guest(0), self.b, 1)
+
+    def test_broken_rings(self):
+        """All transmit rings at once."""
+        break_and_heal(self, self.guest(0), self.b, self.pairs)
+
+    def test_bad_receive_buffers(self):
+        """Buffers that are not for writing: the rings that are used stop, and go on with better ones."""
         a = self.guest(0)
-        why = a.tx.damage()
-        os.eventfd_write(a.tx.kick_fd, 1)
-        self.proc.wait_line(f"p0: ring 1: stopped, broken: {why}", 5, self.mark)
-        self.assertTrue(select.select([a.tx.err_fd], [], [], 5)[0])
-        self.assertEqual(os.eventfd_read(a.tx.err_fd), 1)
-        a.tx.repair()
-        base = a.fe.stop_vring(a.tx)
-        a.fe.start_vring(a.tx, base=base)
-        a.tx.send_frame(frame(0, 2, b"healed"))
-        self.assertEqual(self.b.rx.recv_frame(), frame(0, 2, b"healed"))
+        for rx, _ in a.pairs:
+            base = a.fe.stop_vring(rx)
+            rx.spoil_buffers(0)
+            a.fe.start_vring(rx, base=base)
+        self.b.send(frame(2))
+        self.assertEqual(self.c.recv(), frame(2))
+        why = "readable descriptor after a writable one"
+        line = self.proc.wait_line(rf"p0: ring (\d+): stopped, broken: {why}", 60, self.mark)
+        rx = a.pairs[int(line.group(1)) // 2][0]
+        self.assertTrue(select.select([rx.err_fd], [], [], 60)[0])
+        for rx, _ in a.pairs:
+            base = a.fe.stop_vring(rx)
+            rx.spoil_buffers(rx.F_WRITE)
+            a.fe.start_vring(rx, base=base)
+        self.b.send(frame(2, 0, b"healed"))
+        self.assertEqual(a.recv(), frame(2, 0, b"healed"))
 
 
-class PackedMisbehaviour(Misbehaviour):
-    """The same with packed rings."""
-    rings = F_RING_PACKED
+def break_and_heal(case, a, b, num):
+    """Damages the last transmit rings of guest a on port 0: they stop and say so, the others work on; they heal."""
+    broken = [tx for _, tx in a.pairs[-num:]]
+    for tx in broken:
+        why = tx.damage()
+        os.eventfd_write(tx.kick_fd, 1)
+    for tx in broken:
+        case.assertTrue(select.select([tx.err_fd], [], [], 60)[0])
+        case.assertEqual(os.eventfd_read(tx.err_fd), 1)
+        case.proc.wait_line(f"p0: ring {tx.index}: stopped, broken: {why}", 60, case.mark)
+    for _, tx in a.pairs[:-num]:
+        tx.send_frame(frame(0, 2, b"not broken"))
+        case.assertEqual(b.recv(), frame(0, 2, b"not broken"))
+    for tx in broken:
+        tx.repair()
+        base = a.fe.stop_vring(tx)
+        a.fe.start_vring(tx, base=base)
+        tx.send_frame(frame(0, 2, b"healed"))
+        case.assertEqual(b.recv(), frame(0, 2, b"healed"))
+
+
+also(globals(), Traffic, *KINDS)
+also(globals(), NeverPolling, "Packed", "SmpPackedPairs")
+also(globals(), Echo, "SmpPackedPairs")
+also(globals(), Misbehaviour, *KINDS)
 
 
 class Client(unittest.TestCase):
