@@ -43,10 +43,11 @@ static void hung_up(struct session *s)
 	channel_close(s);
 	port_log(s->port, LOG_L_INFO, "session %u: the front-end closed its back-end channel",
 		 s->id);
-	while (s->num_back_pending && s->state == SESSION_UP) {
+	while (s->num_back_pending && s->state != SESSION_DEAD) {
 		const struct session_back_pending p = s->back_pending[--s->num_back_pending];
 
-		reply_to_back_end(s, p.seq, p.request, 1);
+		if (!p.lost)
+			reply_to_back_end(s, p.seq, p.request, 1);
 	}
 }
 
@@ -64,6 +65,8 @@ static void on_reply(struct session *s, const struct wire_msg *in)
 	s->num_back_pending--;
 	memmove(s->back_pending, s->back_pending + 1,
 		s->num_back_pending * sizeof(s->back_pending[0]));
+	if (p.lost)
+		return;
 	s->port->count.to_back_end++;
 	s->port->count.back_replies[p.request]++;
 	reply_to_back_end(s, p.seq, p.request, in->msg.payload.u64);
@@ -118,8 +121,14 @@ static void on_channel_event(evutil_socket_t sock, short what, void *arg)
 	else if (s->channel >= 0 && !(s->channel_watch.events & EV_READ) &&
 		 watch_hung_up(s->channel))
 		hung_up(s);
-	if (s->state == SESSION_UP)
+	if (s->state != SESSION_DEAD)
 		session_update_interest(s);
+}
+
+void channel_lost(struct session *s)
+{
+	for (unsigned int i = 0; i < s->num_back_pending; i++)
+		s->back_pending[i].lost = true;
 }
 
 void channel_open(struct session *s, int sock)
@@ -133,9 +142,11 @@ void channel_open(struct session *s, int sock)
 
 void channel_update_interest(struct session *s)
 {
-	if (s->state != SESSION_UP || s->channel < 0)
+	bool read = s->state == SESSION_UP && link_can_take(s->port->link);
+
+	if (s->state == SESSION_DEAD || s->channel < 0)
 		return;
-	if (watch_set(&s->channel_watch, link_can_take(s->port->link), s->num_channel_out > 0) < 0)
+	if (watch_set(&s->channel_watch, read, s->num_channel_out > 0) < 0)
 		session_end(s, BY_PROXY, true, "out of memory");
 }
 

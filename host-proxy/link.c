@@ -100,10 +100,14 @@ void link_end(struct link *l, const char *fmt, ...)
 	}
 	port_log(port, LOG_L_WARN, "link of %s (pid %d) ended: %s", l->who, l->pid, text);
 	link_close(l);
-	if (port->session && port->session->state == SESSION_UP)
-		session_end(port->session, BY_BACK_END, false, "its VMM's link ended: %s", text);
-	else
+	if (port->session && session_announced(port->session)) {
+		char why[LINK_REASON_MAX + 32];
+
+		snprintf(why, sizeof(why), "its VMM's link ended: %s", text);
+		session_lost(port->session, why);
+	} else {
 		port_update(port);
+	}
 }
 
 void link_free(struct link *l)
@@ -278,6 +282,8 @@ static void on_back_end_up(struct link *l, const struct link_backend_up *up)
 		return;
 	}
 	l->back_end = *up;
+	l->port->offers.limits = *up;
+	l->port->offers.protocol_is_current = false;
 	l->up_ns = proxy_now_ns();
 	if (!link_set_state(l, LINK_UP))
 		return;
@@ -292,10 +298,23 @@ static void on_back_end_down(struct link *l)
 	if (l->state != LINK_UP || !link_set_state(l, LINK_READY))
 		return;
 	/* The device has ended the session on its side. */
-	if (s && s->state == SESSION_UP)
+	if (s && session_announced(s))
 		session_end(s, BY_BACK_END, false, "the back-end went down");
 	else
 		port_log(l->port, LOG_L_INFO, "back-end down");
+}
+
+/* Not by its driver's will: the session waits for it, or for another. */
+static void on_back_end_lost(struct link *l)
+{
+	struct session *s = l->port->session;
+
+	if (l->state != LINK_UP || !link_set_state(l, LINK_READY))
+		return;
+	if (s && session_announced(s))
+		session_lost(s, "its device was reset");
+	else
+		port_log(l->port, LOG_L_INFO, "back-end lost");
 }
 
 /* Packets that belong to the session that is up. */
@@ -329,14 +348,16 @@ static void on_packet(struct link *l, struct wire_packet *in)
 		on_back_end_up(l, &in->pkt.body.backend_up);
 		return;
 	case LINK_BACKEND_DOWN:
-	case LINK_BACKEND_LOST:
 		on_back_end_down(l);
+		return;
+	case LINK_BACKEND_LOST:
+		on_back_end_lost(l);
 		return;
 	case LINK_SESSION_DOWN:
 	case LINK_RESULT:
 	case LINK_BACKEND:
 		s = l->port->session;
-		if (s && s->state == SESSION_UP && s->id == in->pkt.hdr.session)
+		if (s && session_announced(s) && s->id == in->pkt.hdr.session)
 			on_session_packet(l, s, in);
 		else
 			l->port->count.dropped++; /* it was sent before the end was read */
@@ -411,7 +432,7 @@ static void on_link_timer(evutil_socket_t sock, short what, void *arg)
 	}
 	/* With a session up, what is unread or queued is younger than the end that we wait for. */
 	if (ioctl(l->sock, SIOCOUTQ, &unread) < 0 ||
-	    (l->port->session && l->port->session->state == SESSION_UP))
+	    (l->port->session && session_announced(l->port->session)))
 		return;
 	if (unread || l->queued)
 		link_end(l, "it did not take the end of a session within %d s",

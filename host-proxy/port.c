@@ -147,13 +147,33 @@ void port_close(struct port *port)
 	listener_close(&port->listener, port->conf->socket);
 }
 
+bool port_can_answer(const struct port *port)
+{
+	return port->offers.limits.max_queues && port->offers.has_features;
+}
+
+/* can_take: the back-end is up, and its link takes a packet. */
+static void update_session(struct port *port, bool can_take)
+{
+	struct session *s = port->session;
+
+	if (s->state == SESSION_HELD && can_take)
+		session_start(s);
+	else if (s->state == SESSION_AWAY && can_take)
+		session_replay(s);
+	else if (s->state == SESSION_REPLAY && can_take)
+		replay_advance(s);
+	else if (s->state == SESSION_HELD && port_can_answer(port) &&
+		 (!port->link || port->link->state != LINK_UP))
+		session_start_away(s);
+}
+
 void port_update(struct port *port)
 {
 	bool up = port->link && port->link->state == LINK_UP;
 
 	if (port->session) {
-		if (up && port->session->state == SESSION_HELD && link_can_take(port->link))
-			session_start(port->session);
+		update_session(port, up && link_can_take(port->link));
 		if (port->session)
 			session_update_interest(port->session);
 	} else if (port->conf->mode == PORT_CLIENT && up &&

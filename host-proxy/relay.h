@@ -22,7 +22,7 @@
 /* What the chain behind a session can carry. */
 uint64_t relay_protocol_mask(const struct session *s);
 
-/* A message of the front-end, whole. Its fds stay the caller's. */
+/* A message of the front-end, whole. Fds that it leaves in `in` are the caller's. */
 void relay_front_end(struct session *s, struct wire_msg *in);
 /* A header or a set of fds that broke a rule before the message was whole. */
 void relay_front_end_broken(struct session *s, enum vu_rule rule);
@@ -33,14 +33,30 @@ void relay_reply(struct session *s, uint32_t seq, struct vhost_user_msg *msg);
 void relay_failed(struct session *s, uint32_t seq, const char *why);
 /* Sends the answers that are ready, as far as the socket takes them. */
 void relay_flush_answers(struct session *s);
-/* Enters a request that will be answered. detail: what the reply must agree with (session.h). */
-void relay_expect_reply(struct session *s, const struct vu_msg_info *info, uint32_t seq,
-			uint32_t detail);
+/* Enters the request s->seq, that will be answered. */
+struct session_pending *relay_expect_reply(struct session *s, const struct vu_msg_info *info,
+					   const struct vhost_user_msg *msg);
+/* Tells what a reply of the back-end says about itself (port.h, offers), and clears what the chain
+ * cannot carry. */
+void relay_filter(struct session *s, struct vhost_user_msg *msg);
+/* The front-end is told so: what it may acknowledge. */
+void relay_offered(struct session *s, const struct vhost_user_msg *msg);
+/* The ring is stopped, at base: GET_VRING_BASE has been answered. */
+void relay_ring_stopped(struct session *s, uint32_t index, uint32_t base);
+
+/* The copy of SET_VRING_ADDR that goes on. */
+void relay_ring_addresses(const struct session *s, struct vhost_user_vring_addr *addr);
+/* What SET_PROTOCOL_FEATURES sets beyond the front-end's, with what it takes; false: no memory. */
+bool relay_internal_features(struct session *s, uint64_t *features);
+/* SET_INFLIGHT_FD. False: the link is dead. */
+bool relay_send_inflight(struct session *s);
 
 /* The back-end channel. channel_open() takes sock. */
 void channel_open(struct session *s, int sock);
 void channel_close(struct session *s);
 void channel_update_interest(struct session *s);
+/* The back-end is gone: nobody hears the answers to its requests. */
+void channel_lost(struct session *s);
 /* A request of the back-end. */
 void channel_request(struct session *s, uint32_t seq, const struct vhost_user_msg *msg);
 

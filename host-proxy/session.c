@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host-proxy/away.h"
 #include "host-proxy/link.h"
 #include "host-proxy/port.h"
 #include "host-proxy/relay.h"
@@ -22,9 +23,8 @@
 static const struct timeval answer_time = { .tv_sec = 30 };
 
 static const char *const state_names[] = {
-	[SESSION_HELD] = "held",
-	[SESSION_UP] = "up",
-	[SESSION_DEAD] = "dead",
+	[SESSION_HELD] = "held",     [SESSION_UP] = "up",     [SESSION_AWAY] = "away",
+	[SESSION_REPLAY] = "replay", [SESSION_DEAD] = "dead",
 };
 
 /* False, and nothing changes, for a move that the states don't have. */
@@ -32,8 +32,12 @@ static bool session_set_state(struct session *s, enum session_state state)
 {
 	static const unsigned int from[] = {
 		[SESSION_HELD] = 0,
-		[SESSION_UP] = BIT_U32(SESSION_HELD),
-		[SESSION_DEAD] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_UP),
+		[SESSION_UP] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_REPLAY),
+		[SESSION_AWAY] =
+			BIT_U32(SESSION_HELD) | BIT_U32(SESSION_UP) | BIT_U32(SESSION_REPLAY),
+		[SESSION_REPLAY] = BIT_U32(SESSION_AWAY),
+		[SESSION_DEAD] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_UP) |
+				 BIT_U32(SESSION_AWAY) | BIT_U32(SESSION_REPLAY),
 	};
 
 	if (!(from[state] & BIT_U32(s->state))) {
@@ -51,8 +55,12 @@ static void close_fds(struct session *s)
 {
 	wire_reader_reset(&s->in);
 	channel_close(s);
-	for (uint32_t i = 0; i < s->num_rings; i++)
+	for (uint32_t i = 0; i < s->rings_with_fds; i++)
 		fds_close(s->rings[i].fds, RING_FDS);
+	if (s->memory_changes)
+		memory_commit(&s->memory, &s->memory_before);
+	memory_clear(&s->memory);
+	fd_close(&s->inflight);
 	fd_close(&s->sock);
 }
 
@@ -62,7 +70,7 @@ void session_end(struct session *s, enum session_end_by by, bool tell_link, cons
 		[BY_FRONT_END] = "front-end", [BY_BACK_END] = "back-end", [BY_PROXY] = "proxy"
 	};
 	struct port *port = s->port;
-	bool was_up = s->state == SESSION_UP;
+	bool was_held = s->state == SESSION_HELD, was_announced = session_announced(s);
 	char reason[LINK_REASON_MAX - 32];
 	va_list ap;
 
@@ -77,12 +85,12 @@ void session_end(struct session *s, enum session_end_by by, bool tell_link, cons
 	port->session = NULL;
 	LIST_INSERT_HEAD(&port->proxy->dead_sessions, s, next);
 	snprintf(port->last_end, sizeof(port->last_end), "%s: %s", names[by], reason);
-	if (was_up)
+	if (!was_held)
 		port_log(port, LOG_L_INFO, "session %u of pid %d ended: %s", s->id, s->pid,
 			 port->last_end);
 	else
 		port_log(port, LOG_L_INFO, "waiting pid %d: %s", s->pid, port->last_end);
-	if (was_up && tell_link && port->link && port->link->state == LINK_UP)
+	if (was_announced && tell_link && port->link && port->link->state == LINK_UP)
 		link_session_down(port->link, s->id, port->last_end);
 	port_update(port);
 }
@@ -93,17 +101,10 @@ void session_free(struct session *s)
 	free(s);
 }
 
-static void on_session_timer(evutil_socket_t sock, short what, void *arg)
+static void held_in_vain(struct session *s)
 {
-	struct session *s = arg;
 	struct port *port = s->port;
 
-	if (s->state == SESSION_UP) {
-		session_end(s, BY_BACK_END, true, "%s: no answer for %d s",
-			    s->num_pending ? s->pending[0].info->name : "request",
-			    (int)answer_time.tv_sec);
-		return;
-	}
 	port->count.held_in_vain++;
 	if (!port->link)
 		session_end(s, BY_PROXY, false,
@@ -117,9 +118,54 @@ static void on_session_timer(evutil_socket_t sock, short what, void *arg)
 			    port->conf->hold_s, port->link->who);
 }
 
+static const char *unanswered_name(const struct session *s)
+{
+	if (s->state == SESSION_REPLAY && s->replay.num_asks)
+		return vu_frontend_name(s->replay.asks[0].request);
+	return s->num_pending ? s->pending[0].info->name : "request";
+}
+
+static void on_session_timer(evutil_socket_t sock, short what, void *arg)
+{
+	struct session *s = arg;
+
+	if (s->state == SESSION_HELD)
+		held_in_vain(s);
+	else if (s->state == SESSION_AWAY)
+		session_end(s, BY_PROXY, false, "%s: no back-end within %u s", unanswered_name(s),
+			    s->port->conf->hold_s);
+	else
+		session_end(s, BY_BACK_END, true, "%s: no answer for %d s", unanswered_name(s),
+			    (int)answer_time.tv_sec);
+}
+
+bool session_has_deferred(const struct session *s)
+{
+	for (unsigned int i = 0; i < s->num_pending; i++) {
+		if (s->pending[i].state == PENDING_DEFERRED)
+			return true;
+	}
+	return false;
+}
+
+/* What is left of the hold time, however often a back-end came and went meanwhile. */
+static void start_hold_timer(struct session *s)
+{
+	uint64_t now = proxy_now_ns();
+	uint64_t left = s->defer_until_ns > now ? (s->defer_until_ns - now) / 1000 : 0;
+	struct timeval tv = { .tv_sec = (time_t)(left / 1000000),
+			      .tv_usec = (suseconds_t)(left % 1000000) };
+
+	event_add(&s->timer, &tv);
+}
+
 void session_restart_timer(struct session *s)
 {
-	if (s->num_pending)
+	if (s->state != SESSION_AWAY && !s->num_pending)
+		s->defer_until_ns = 0;
+	if (s->state == SESSION_AWAY && session_has_deferred(s))
+		start_hold_timer(s);
+	else if (s->state == SESSION_REPLAY || (s->state == SESSION_UP && s->num_pending))
 		event_add(&s->timer, &answer_time);
 	else
 		event_del(&s->timer);
@@ -131,7 +177,8 @@ static void read_messages(struct session *s)
 		enum vu_rule rule;
 		int ret;
 
-		if (s->state != SESSION_UP || !(s->watch.events & EV_READ))
+		if ((s->state != SESSION_UP && s->state != SESSION_AWAY) ||
+		    !(s->watch.events & EV_READ))
 			return;
 		ret = wire_read(&s->in, s->sock, &rule);
 		if (ret == 0)
@@ -185,6 +232,7 @@ struct session *session_new(struct port *port, int sock)
 	s->state = SESSION_HELD;
 	s->sock = sock;
 	s->channel = -1;
+	s->inflight = -1;
 	s->since_ns = proxy_now_ns();
 	prog_peer_uid(sock, &s->uid);
 	prog_peer_pid(sock, &s->pid);
@@ -193,21 +241,21 @@ struct session *session_new(struct port *port, int sock)
 	evtimer_assign(&s->timer, port->proxy->base, on_session_timer, s);
 	event_add(&s->timer, &hold);
 	port->session = s;
-	if (!port->link || port->link->state != LINK_UP)
+	if ((!port->link || port->link->state != LINK_UP) && !port_can_answer(port))
 		port_log(port, LOG_L_INFO, "front-end (pid %d, uid %u) waits for the back-end",
 			 s->pid, s->uid);
 	return s;
 }
 
-void session_start(struct session *s)
+/* As many as the back-end has that is up, or was last. */
+static bool alloc_rings(struct session *s)
 {
-	struct port *port = s->port;
-	uint32_t num = port->link->back_end.max_queues;
+	uint32_t num = s->port->offers.limits.max_queues;
 
 	s->rings = calloc(num, sizeof(*s->rings));
 	if (!s->rings) {
 		session_end(s, BY_PROXY, false, "out of memory");
-		return;
+		return false;
 	}
 	s->num_rings = num;
 	for (uint32_t i = 0; i < num; i++) {
@@ -215,15 +263,100 @@ void session_start(struct session *s)
 			s->rings[i].fds[k] = -1;
 	}
 	event_del(&s->timer);
-	s->id = ++port->proxy->last_session;
+	s->port->count.sessions++;
+	return true;
+}
+
+static void take_number(struct session *s)
+{
+	s->id = ++s->port->proxy->last_session;
 	if (!s->id) /* 0 is "none" */
-		s->id = ++port->proxy->last_session;
+		s->id = ++s->port->proxy->last_session;
+}
+
+void session_start(struct session *s)
+{
+	struct port *port = s->port;
+
+	if (!alloc_rings(s))
+		return;
+	take_number(s);
 	if (!session_set_state(s, SESSION_UP))
 		return;
-	port->count.sessions++;
 	port_log(port, LOG_L_INFO, "session %u: front-end (pid %d, uid %u) connected", s->id,
 		 s->pid, s->uid);
 	link_notice(port->link, LINK_SESSION_UP, s->id);
+}
+
+void session_start_away(struct session *s)
+{
+	if (!alloc_rings(s))
+		return;
+	take_number(s);
+	if (!session_set_state(s, SESSION_AWAY))
+		return;
+	s->away_ns = proxy_now_ns();
+	port_log(s->port, LOG_L_INFO,
+		 "session %u: front-end (pid %d, uid %u) connected; the back-end is away", s->id,
+		 s->pid, s->uid);
+}
+
+/* A ring that runs somewhere nobody has noted. */
+static bool position_is_lost(const struct session *s)
+{
+	for (uint32_t i = 0; i < s->num_rings; i++) {
+		const struct session_ring *ring = &s->rings[i];
+
+		if (ring->running && ring->served && !ring->tracked)
+			return true;
+	}
+	return false;
+}
+
+void session_lost(struct session *s, const char *why)
+{
+	if (position_is_lost(s)) {
+		session_end(s, BY_BACK_END, false,
+			    "%s, and it kept no ring positions for the next one", why);
+		return;
+	}
+	if (!session_set_state(s, SESSION_AWAY))
+		return;
+	s->port->count.lost++;
+	if (!s->away_ns)
+		s->away_ns = proxy_now_ns();
+	port_log(s->port, LOG_L_WARN, "session %u of pid %d waits for the next back-end: %s", s->id,
+		 s->pid, why);
+	channel_lost(s);
+	away_take_over(s);
+	port_update(s->port);
+}
+
+void session_replay(struct session *s)
+{
+	if (!session_set_state(s, SESSION_REPLAY))
+		return;
+	take_number(s);
+	session_restart_timer(s);
+	replay_begin(s);
+	if (link_notice(s->port->link, LINK_SESSION_UP, s->id))
+		replay_advance(s);
+}
+
+void session_replayed(struct session *s)
+{
+	uint64_t away = proxy_now_ns() - s->away_ns;
+
+	if (!session_set_state(s, SESSION_UP))
+		return;
+	s->replays++;
+	s->port->count.replays++;
+	s->away_ns = 0;
+	session_restart_timer(s);
+	port_log(s->port, LOG_L_INFO,
+		 "session %u: pid %d goes on with the new back-end after %llu ms", s->id, s->pid,
+		 (unsigned long long)(away / 1000000));
+	relay_flush_answers(s);
 }
 
 bool session_send(struct session *s, const struct vhost_user_msg *msg)
@@ -248,8 +381,11 @@ bool session_send(struct session *s, const struct vhost_user_msg *msg)
 /* Read the front-end only while what it may send has a place to go. */
 static bool may_read(const struct session *s)
 {
-	return s->state == SESSION_UP && !s->out_waits && !s->memory_seq &&
-	       s->num_pending < SESSION_PENDING && link_can_take(s->port->link);
+	if (s->out_waits || s->num_pending >= SESSION_PENDING)
+		return false;
+	if (s->state == SESSION_AWAY)
+		return !session_has_deferred(s);
+	return s->state == SESSION_UP && !s->wait_seq && link_can_take(s->port->link);
 }
 
 void session_update_interest(struct session *s)

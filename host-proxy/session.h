@@ -2,15 +2,20 @@
 /*
  * A connected front-end and what the relay knows about it: the record of the vhost-user session.
  *
+ * The session is the front-end's, and outlives back-ends: the record holds all that the next one
+ * must be told (replay.c), and enough to answer while there is none (away.c).
+ *
  * Answers leave in the order of the requests. Each request that will be answered has an entry in
- * `pending`; the entry waits for the back-end, or is `ready` because the answer is our own (a
- * failure that we or the device acknowledge). A front-end with SESSION_PENDING unanswered requests
- * is not read.
+ * `pending`: sent to the back-end; or ready, because the answer is our own; or deferred, because
+ * only the next back-end can answer. A front-end with SESSION_PENDING unanswered requests, or a
+ * deferred one, is not read.
  */
 #ifndef HOST_PROXY_SESSION_H
 #define HOST_PROXY_SESSION_H
 
+#include "host-proxy/memory.h"
 #include "host-proxy/proxy.h"
+#include "host-proxy/replay.h"
 #include "proto/vu_check.h"
 #include "vmm/hostlib/wire.h"
 
@@ -18,30 +23,47 @@
 #define SESSION_CHANNEL 16
 
 enum session_state {
-	/* The front-end waits for the back-end. Its socket is watched for hang-up only; the hold
-	 * timer runs. No link knows it. */
+	/* The front-end waits for the port's first back-end. Its socket is watched for hang-up only;
+	 * the hold timer runs. No link knows it. */
 	SESSION_HELD,
 	/* Announced to port->link, which is LINK_UP as long as this state lasts. Messages are
-	 * relayed. rings is allocated. */
+	 * relayed. From here on rings is allocated. */
 	SESSION_UP,
+	/* There is no back-end, but there was one: messages are answered from the record. No link
+	 * knows it. */
+	SESSION_AWAY,
+	/* Announced to port->link, which is LINK_UP; the back-end is told the record. The front-end
+	 * is watched for hang-up only. */
+	SESSION_REPLAY,
 	/* Over: fds closed, events deleted, on proxy->dead_sessions until the turn of the loop is
 	 * over. */
 	SESSION_DEAD,
 };
 
-/* A request that will be answered. */
+enum pending_state {
+	PENDING_SENT,
+	PENDING_READY,	  /* msg is the answer */
+	PENDING_DEFERRED, /* for the next back-end, after the replay */
+};
+
+/* A request that will be answered; or is still to be sent. */
 struct session_pending {
 	const struct vu_msg_info *info;
 	uint32_t seq;
-	uint32_t detail; /* GET_VRING_BASE: ring index; GET_CONFIG: bytes of the payload */
-	bool ready;	 /* answered by us */
-	uint64_t value;	 /* the answer */
+	enum pending_state state;
+	bool failed; /* READY: the answer is a failure */
+	/* Nobody waits for an answer: deferred, it is forgotten once it is sent. */
+	bool silent;
+	/* Our own request: its answer goes no further. */
+	bool internal;
+	struct vhost_user_msg msg; /* the request, as it is sent; READY: the answer */
 };
 
 /* A request of the back-end that the front-end will answer. */
 struct session_back_pending {
 	uint32_t request;
 	uint32_t seq;
+	bool lost; /* the back-end that asked has gone */
 };
 
 enum ring_fd {
@@ -52,8 +74,15 @@ enum ring_fd {
 };
 
 struct session_ring {
-	bool has_addr;
+	bool has_num, has_base, has_addr, has_enable;
 	bool enabled;
+	/* SET_VRING_KICK came, and nothing since that stops the ring. */
+	bool running;
+	/* A back-end was told so: it may have gone on from base. tracked: it notes how far. */
+	bool served, tracked;
+	bool told[RING_FDS]; /* a message came, with an eventfd or for none */
+	uint32_t num, base;
+	struct vhost_user_vring_addr addr; /* as it came: user addresses */
 	/* Duplicates, held so that the kernel does not give the number of an eventfd in use to
 	 * another one. -1: none. */
 	int fds[RING_FDS];
@@ -77,22 +106,35 @@ struct session {
 	bool out_waits;
 
 	/* The record. */
+	bool has_features, has_protocol, has_owner, has_mtu, has_status;
 	uint64_t features_offered, features;
 	uint64_t protocol_offered, protocol;
-	struct vu_regions regions;
+	uint64_t queues_offered; /* 0: not asked */
+	uint64_t mtu, status;
+	struct memory memory;
 	struct session_ring *rings;
 	uint32_t num_rings;
 	uint32_t rings_with_fds; /* no ring from this index on has had one */
+	int inflight;		 /* -1: none */
+	uint32_t inflight_rings;
+	bool inflight_told; /* this back-end has it */
 
-	uint32_t seq; /* of the last request */
-	struct session_pending pending[SESSION_PENDING];
+	uint32_t seq;					     /* of the last request */
+	struct session_pending pending[SESSION_PENDING + 1]; /* one of our own */
 	unsigned int num_pending;
+	uint64_t defer_until_ns; /* when deferred requests have waited for too long; 0: none */
 	/*
-	 * A change of memory that will be acknowledged: nothing further is read until then, so that
-	 * a failure can be undone. 0: none.
+	 * A request after which nothing is read until it is answered, so that the record and the
+	 * back-end can't disagree: a change of memory (a failure is undone with memory_before), the
+	 * stop of a ring. 0: none.
 	 */
-	uint32_t memory_seq;
-	struct vu_regions regions_before;
+	uint32_t wait_seq;
+	bool memory_changes;
+	struct memory memory_before;
+
+	struct replay replay;
+	uint32_t replays;
+	uint64_t away_ns; /* since when it has been away; 0: it is not */
 
 	/* Back-end channel (SET_BACKEND_REQ_FD). -1: none. */
 	int channel;
@@ -117,8 +159,27 @@ enum session_end_by {
  * closed. port->session is set.
  */
 struct session *session_new(struct port *port, int sock);
-/* The back-end is up: tells it and starts to relay. */
+/* HELD, and the back-end is up: tells it and starts to relay. */
 void session_start(struct session *s);
+/* HELD, and the back-end is away: answers for it. */
+void session_start_away(struct session *s);
+/* UP or REPLAY, and its back-end is gone: AWAY. Ends it if no other back-end could go on. */
+void session_lost(struct session *s, const char *why);
+/* AWAY, and a back-end is up: REPLAY. */
+void session_replay(struct session *s);
+/* REPLAY, and the back-end knows all: UP. */
+void session_replayed(struct session *s);
+static inline void session_ring_served(const struct session *s, struct session_ring *ring)
+{
+	if (!ring->served)
+		ring->tracked = s->inflight_told;
+	ring->served = true;
+}
+/* True while a link knows of it. */
+static inline bool session_announced(const struct session *s)
+{
+	return s->state == SESSION_UP || s->state == SESSION_REPLAY;
+}
 /*
  * Ends it: tells the link (unless the link told us: tell_link false), closes every fd, logs one
  * line. port_update() is called. The memory is freed by proxy_reap().
@@ -133,7 +194,8 @@ void session_update_interest(struct session *s);
 /* Sends to the front-end, or keeps it in out. Only while !out_waits. Fails by ending the session
  * (false). */
 bool session_send(struct session *s, const struct vhost_user_msg *msg);
-/* Starts or stops the clock for the oldest unanswered request. */
+/* Starts or stops the clock for what is waited for: a back-end's answer, or the next back-end. */
 void session_restart_timer(struct session *s);
+bool session_has_deferred(const struct session *s);
 
 #endif

@@ -26,10 +26,16 @@ static void add_bool(struct json_object *to, const char *key, bool value)
 
 static const char *port_state(const struct port *port)
 {
+	static const char *const names[] = {
+		[SESSION_HELD] = "held",
+		[SESSION_UP] = "up",
+		[SESSION_AWAY] = "away",
+		[SESSION_REPLAY] = "replay",
+	};
 	bool up = port->link && port->link->state == LINK_UP;
 
 	if (port->session)
-		return port->session->state == SESSION_UP ? "up" : "held";
+		return names[port->session->state];
 	return up ? "no front-end" : port->link ? "no back-end" : "no VMM";
 }
 
@@ -63,6 +69,7 @@ static struct json_object *rings_json(const struct session *s)
 		add_u64(r, "index", i);
 		add_bool(r, "address", ring->has_addr);
 		add_bool(r, "enabled", ring->enabled);
+		add_bool(r, "running", ring->running);
 		add_bool(r, "kick", ring->fds[RING_KICK] >= 0);
 		add_bool(r, "call", ring->fds[RING_CALL] >= 0);
 		add_bool(r, "err", ring->fds[RING_ERR] >= 0);
@@ -87,8 +94,11 @@ static struct json_object *front_end_json(const struct session *s)
 	add_u64(o, "protocol_features_offered", s->protocol_offered);
 	add_u64(o, "protocol_features", s->protocol);
 	add_u64(o, "unanswered", s->num_pending);
+	add_u64(o, "away_since_ns", s->away_ns);
+	add_u64(o, "replays", s->replays);
+	add_bool(o, "ring_positions", s->inflight_told);
 	add_bool(o, "back_end_channel", s->channel >= 0);
-	json_object_object_add(o, "regions", regions_json(&s->regions));
+	json_object_object_add(o, "regions", regions_json(&s->memory.regions));
 	json_object_object_add(o, "rings", rings_json(s));
 	return o;
 }
@@ -159,6 +169,8 @@ static struct json_object *port_json(const struct port *port)
 	json_object_object_add(o, "front_end", front_end_json(port->session));
 	json_object_object_add(o, "back_end", back_end_json(port->link));
 	add_u64(o, "sessions", port->count.sessions);
+	add_u64(o, "back_ends_lost", port->count.lost);
+	add_u64(o, "replays", port->count.replays);
 	add_u64(o, "refused", port->count.refused);
 	add_u64(o, "denied", port->count.denied);
 	add_u64(o, "held_in_vain", port->count.held_in_vain);

@@ -104,6 +104,24 @@ static void connect_vmm(struct rig *r)
 	back_end_up(r, ~UINT64_C(0));
 }
 
+/* The back-end goes: its VMM dies, its guest is reset, or its driver lets go. Another may come. */
+static void back_end_gone(struct rig *r)
+{
+	static const uint8_t kinds_of_end[] = { LINK_BACKEND_LOST, LINK_BACKEND_DOWN };
+	struct link_packet pkt = { 0 };
+	uint8_t how = input_u8(r->in);
+
+	if (how & 1) {
+		fd_close(&r->vmm);
+		return;
+	}
+	pkt.hdr.kind = kinds_of_end[how >> 7];
+	send_link(r, &pkt, 0);
+	turn(r);
+	if (how & 2)
+		back_end_up(r, how & 4 ? VHOST_USER_PF_CARRIED : ~UINT64_C(0));
+}
+
 /* --- the front-end --- */
 
 static void make_region(struct rig *r, struct vhost_user_region *out)
@@ -243,6 +261,8 @@ static void answer(struct rig *r, const struct wire_packet *got, uint8_t how)
 	const struct vu_msg_info *info = vu_frontend_info(m->hdr.request);
 	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND } };
 
+	if (m->hdr.request == VHOST_USER_SET_INFLIGHT_FD)
+		return; /* the proxy's own */
 	CHECK(info && info->relay != VU_RELAY_REFUSE);
 	if (info->reply == VU_REPLY_ACK && !(m->hdr.flags & VHOST_USER_NEED_REPLY_MASK))
 		return;
@@ -374,19 +394,46 @@ static void negotiate(struct rig *r)
 	}
 }
 
+/* Memory and a ring that runs, as far as the messages' fate allows. */
+static void start_ring(struct rig *r)
+{
+	struct vhost_user_msg table = {
+		.hdr = { VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION,
+			 VHOST_USER_MEM_TABLE_BYTES(1) },
+		.payload.mem = { .num_regions = 1, .regions[0] = { 0, FILE_BYTES, USER_BASE, 0 } },
+	};
+	struct vhost_user_msg addr = {
+		.hdr = { VHOST_USER_SET_VRING_ADDR, VHOST_USER_VERSION, sizeof(addr.payload.addr) },
+		.payload.addr = { .index = input_u8(r->in) % QUEUES,
+				  .desc_user_addr = USER_BASE,
+				  .used_user_addr = USER_BASE + 4096,
+				  .avail_user_addr = USER_BASE + 8192 },
+	};
+	struct vhost_user_msg kick = {
+		.hdr = { VHOST_USER_SET_VRING_KICK, VHOST_USER_VERSION, sizeof(kick.payload.u64) },
+		.payload.u64 = addr.payload.addr.index,
+	};
+
+	if (r->front < 0)
+		return;
+	wire_send(r->front, &table, &kinds[1], 1);
+	wire_send(r->front, &addr, NULL, 0);
+	wire_send(r->front, &kick, &kinds[4 + addr.payload.addr.index % 3], 1);
+}
+
 static void step(struct rig *r)
 {
 	static void (*const steps[])(struct rig * r) = {
-		front_message, front_message, front_message, vmm_read,
-		front_read,    front_bytes,   vmm_packet,    vmm_request,
-		give_channel,  channel_reply, connect_front, connect_vmm,
-		negotiate,     status,	      vmm_read,	     front_message,
+		front_message, front_message, front_message, vmm_read,	   front_read,
+		front_bytes,   vmm_packet,    vmm_request,   give_channel, channel_reply,
+		connect_front, connect_vmm,   negotiate,     status,	   vmm_read,
+		front_message, back_end_gone, connect_vmm,   start_ring,   vmm_read,
 	};
 
 	steps[input_u8(r->in) % ARRAY_LEN(steps)](r);
 	turn(r);
 	CHECK(!r->port->session || r->port->session->state != SESSION_DEAD);
-	CHECK(!r->port->session || r->port->session->state != SESSION_UP ||
+	CHECK(!r->port->session || !session_announced(r->port->session) ||
 	      (r->port->link && r->port->link->state == LINK_UP));
 }
 

@@ -159,6 +159,12 @@ def proxy():
           front(38, bytes([0, 16, 0, 0]), 1) + b"\x03\1" + front(38, bytes([0, 16, 0, 0]), 1) + read)
     write("proxy", "channel", begin + negotiate + channel + ask + b"\x09\x14\0" + read + ask + b"\x09\x80\0" + ask + read)
     write("proxy", "back_end", begin + session + bytes([6, 0x27, 0]) + b"\x0b" + session + bytes([6, 5, 0]) + bytes([7, 0x83, 0]))
+    # 18 a ring that runs, 16 the back-end is gone (1: hangs up, 2: reset and up again), 11 a VMM links.
+    ring, hang_up, link = b"\x12\0", b"\x10\1", b"\x0b"
+    replay = read * 6
+    write("proxy", "replay", begin + session + ring + read + hang_up + status + front(1, how=1) + front(11, b"\0\0\0") +
+          link + replay + status + hang_up + link + replay)
+    write("proxy", "reset", begin + negotiate + ring + read + b"\x10\2" + replay + front(39, b"\0\0\0") + read + replay)
 
 
 if __name__ == "__main__":

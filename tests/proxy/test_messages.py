@@ -178,7 +178,7 @@ class Correct(Messages):
         self.assertEqual(front["features"], abi.F_VERSION_1 | abi.F_PROTOCOL_FEATURES)
         self.assertEqual(front["regions"], [{"guest_address": memory.guest_address,
                                              "bytes": memory.size, "file_offset": 0}])
-        self.assertEqual(front["rings"], [{"index": 1, "address": True, "enabled": True, "kick": True,
+        self.assertEqual(front["rings"], [{"index": 1, "address": True, "enabled": True, "running": True, "kick": True,
                                            "call": True, "err": False}])
         self.assertEqual(port["messages"]["requests"]["SET_VRING_KICK"], 1)
         # Stopped: the kick has no place any more, the call has.

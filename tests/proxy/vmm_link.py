@@ -78,6 +78,8 @@ class Link:
             self.sock.close()
             raise
         self.session = 0
+        self.inflight = None  # payload of the last SET_INFLIGHT_FD
+        self.inflight_fd = -1
 
     @classmethod
     def open(cls, path, port, who="script", up=True, **kw):
@@ -96,6 +98,13 @@ class Link:
     def close(self):
         """Hang up."""
         self.sock.close()
+        self.drop_inflight()
+
+    def drop_inflight(self):
+        """Close the in-flight region."""
+        if self.inflight_fd >= 0:
+            os.close(self.inflight_fd)
+            self.inflight_fd = -1
 
     def send_packet(self, kind, body=b"", seq=0, session=0, flags=0, reserved=0, fds=()):
         """Any packet."""
@@ -179,8 +188,15 @@ class Link:
                 return packet.text
 
     def message(self, name):
-        """The next message of the front-end, which must be `name`. Its fds are the caller's."""
+        """
+        The next message of the front-end, which must be `name`. Its fds are the caller's. A SET_INFLIGHT_FD before it, which
+        is the proxy's own, is kept.
+        """
         packet = self.expect("FRONTEND")
+        if packet.name == "SET_INFLIGHT_FD" and name != packet.name:
+            self.drop_inflight()
+            self.inflight, (self.inflight_fd,) = packet.payload, packet.fds
+            packet = self.expect("FRONTEND")
         assert packet.session == self.session
         assert packet.name == name, f"{packet.name} instead of {name}"
         return packet
@@ -193,6 +209,14 @@ class Link:
                 packets.append(self.recv())
         except Closed:
             return packets
+
+    def replay(self, *names, **kw):
+        """
+        The session that another back-end had: SESSION_UP, and these messages of the proxy, answered as a good back-end would.
+        Returns them, fds closed but for fds=True.
+        """
+        self.session_up()
+        return [self.serve(name, **kw) for name in names]
 
     # --- the back-end's answers ---
 
@@ -216,12 +240,13 @@ class Link:
                          self.session)
 
     def serve(self, name, features=abi.F_VERSION_1 | abi.F_PROTOCOL_FEATURES | 1 << 15,
-              protocol=(1 << 64) - 1):
-        """Take the message `name` and answer it as a good back-end would. Returns it, its fds closed."""
+              protocol=(1 << 64) - 1, queues=4, fds=False):
+        """Take the message `name` and answer it as a good back-end would. Returns it, its fds closed but for fds=True."""
         packet = self.message(name)
-        packet.close()
+        if not fds:
+            packet.close()
         row = abi.FRONTEND[name]
-        values = {"GET_FEATURES": features, "GET_PROTOCOL_FEATURES": protocol, "GET_QUEUE_NUM": 4,
+        values = {"GET_FEATURES": features, "GET_PROTOCOL_FEATURES": protocol, "GET_QUEUE_NUM": queues,
                   "GET_MAX_MEM_SLOTS": 32}
         if row["reply"] == "U64":
             self.reply_u64(packet, values.get(name, 0))

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "host-proxy/replay.h"
+
+#include <string.h>
+
+#include "host-proxy/inflight.h"
+#include "host-proxy/link.h"
+#include "host-proxy/port.h"
+#include "host-proxy/relay.h"
+#include "host-proxy/session.h"
+
+/* One message to send. */
+struct outgoing {
+	struct vhost_user_msg msg;
+	const int *fds;
+	unsigned int num_fds;
+	bool is_ask;
+};
+
+/* What a step says of itself. */
+enum step_result {
+	STEP_DONE, /* nothing more in this step (o may hold its message) */
+	STEP_MORE, /* call again */
+	STEP_WAIT, /* for answers */
+};
+
+#define HAS_MESSAGE(o) ((o)->msg.hdr.request != 0)
+
+static void make(struct outgoing *o, uint32_t request, uint32_t payload)
+{
+	o->msg.hdr = (struct vhost_user_header){
+		.request = request,
+		.flags = VHOST_USER_VERSION,
+		.size = payload,
+	};
+}
+
+static void make_u64(struct outgoing *o, uint32_t request, bool known, uint64_t value)
+{
+	if (!known)
+		return;
+	make(o, request, sizeof(le64));
+	o->msg.payload.u64 = value;
+}
+
+/* --- what the back-end offers --- */
+
+static enum step_result ask(struct session *s, struct outgoing *o)
+{
+	make(o, VHOST_USER_GET_FEATURES, 0);
+	o->is_ask = true;
+	return STEP_DONE;
+}
+
+static enum step_result ask_protocol(struct session *s, struct outgoing *o)
+{
+	if (s->has_protocol) {
+		make(o, VHOST_USER_GET_PROTOCOL_FEATURES, 0);
+		o->is_ask = true;
+	}
+	return STEP_DONE;
+}
+
+/* It needs a protocol feature (MQ), so it comes after these are set. */
+static enum step_result ask_queues(struct session *s, struct outgoing *o)
+{
+	if (s->queues_offered) {
+		make(o, VHOST_USER_GET_QUEUE_NUM, 0);
+		o->is_ask = true;
+	}
+	return STEP_DONE;
+}
+
+static enum step_result wait_answers(struct session *s, struct outgoing *o)
+{
+	return s->replay.num_asks ? STEP_WAIT : STEP_DONE;
+}
+
+static uint32_t rings_used(const struct session *s)
+{
+	uint32_t used = s->rings_with_fds;
+
+	for (uint32_t i = used; i < s->num_rings; i++) {
+		const struct session_ring *ring = &s->rings[i];
+
+		if (ring->has_num || ring->has_base || ring->has_addr || ring->has_enable)
+			used = i + 1;
+	}
+	return used;
+}
+
+/* A ring goes on where the last back-end left it. */
+static bool goes_on(const struct session_ring *ring)
+{
+	return ring->running && ring->served;
+}
+
+static bool needs_positions(const struct session *s)
+{
+	for (uint32_t i = 0; i < s->num_rings; i++) {
+		if (goes_on(&s->rings[i]))
+			return true;
+	}
+	return false;
+}
+
+/* A back-end that offers less than was acknowledged cannot go on (decision 28). */
+static enum step_result compare(struct session *s, struct outgoing *o)
+{
+	const struct port_offers *now = &s->port->offers;
+	uint64_t features = s->features & s->features_offered & ~now->features;
+	uint64_t protocol = s->has_protocol ? s->protocol & ~now->protocol : 0;
+	uint32_t used = rings_used(s);
+
+	if (features || protocol)
+		session_end(s, BY_BACK_END, true,
+			    "the new back-end lacks features %#llx, protocol features %#llx",
+			    (unsigned long long)features, (unsigned long long)protocol);
+	else if (now->limits.max_queues < used)
+		session_end(s, BY_BACK_END, true, "the new back-end has %u queues, %u are in use",
+			    now->limits.max_queues, used);
+	else if (now->limits.max_mem_slots < s->memory.regions.num)
+		session_end(s, BY_BACK_END, true,
+			    "the new back-end has %u memory slots, %u are in use",
+			    now->limits.max_mem_slots, s->memory.regions.num);
+	else if (needs_positions(s) && !(now->protocol & VHOST_USER_PF_INTERNAL))
+		session_end(s, BY_BACK_END, true, "the new back-end keeps no ring positions");
+	else if (s->num_rings > now->limits.max_queues)
+		s->num_rings = now->limits.max_queues;
+	return STEP_DONE;
+}
+
+static enum step_result compare_queues(struct session *s, struct outgoing *o)
+{
+	if (s->port->offers.queues < s->queues_offered)
+		session_end(s, BY_BACK_END, true, "the new back-end offers %llu queues, not %llu",
+			    (unsigned long long)s->port->offers.queues,
+			    (unsigned long long)s->queues_offered);
+	return STEP_DONE;
+}
+
+/* --- the record --- */
+
+static enum step_result set_protocol(struct session *s, struct outgoing *o)
+{
+	uint64_t internal = 0;
+
+	if (s->has_protocol && !relay_internal_features(s, &internal))
+		session_end(s, BY_PROXY, true, "no memory for ring positions");
+	make_u64(o, VHOST_USER_SET_PROTOCOL_FEATURES, s->has_protocol, s->protocol | internal);
+	return STEP_DONE;
+}
+
+static enum step_result set_owner(struct session *s, struct outgoing *o)
+{
+	if (s->has_owner)
+		make(o, VHOST_USER_SET_OWNER, 0);
+	return STEP_DONE;
+}
+
+static enum step_result set_features(struct session *s, struct outgoing *o)
+{
+	make_u64(o, VHOST_USER_SET_FEATURES, s->has_features, s->features);
+	return STEP_DONE;
+}
+
+static enum step_result set_mtu(struct session *s, struct outgoing *o)
+{
+	make_u64(o, VHOST_USER_NET_SET_MTU, s->has_mtu, s->mtu);
+	return STEP_DONE;
+}
+
+static enum step_result set_channel(struct session *s, struct outgoing *o)
+{
+	if (s->channel >= 0)
+		make(o, VHOST_USER_SET_BACKEND_REQ_FD, 0);
+	return STEP_DONE;
+}
+
+static struct vhost_user_region shown_region(const struct session *s, uint32_t i)
+{
+	struct vhost_user_region r = s->memory.regions.regions[i];
+
+	r.userspace_addr = r.guest_phys_addr;
+	return r;
+}
+
+/* One table, or one region at a time where there are more than a table holds. */
+static enum step_result set_memory(struct session *s, struct outgoing *o)
+{
+	uint32_t num = s->memory.regions.num, i = s->replay.index;
+
+	if (num > VHOST_USER_TABLE_REGIONS_MAX) {
+		make(o, VHOST_USER_ADD_MEM_REG, sizeof(o->msg.payload.mem_reg));
+		o->msg.payload.mem_reg.region = shown_region(s, i);
+		o->fds = &s->memory.fds[i];
+		o->num_fds = 1;
+		return ++s->replay.index < num ? STEP_MORE : STEP_DONE;
+	}
+	if (!num)
+		return STEP_DONE;
+	make(o, VHOST_USER_SET_MEM_TABLE, VHOST_USER_MEM_TABLE_BYTES(num));
+	o->msg.payload.mem.num_regions = num;
+	for (i = 0; i < num; i++)
+		o->msg.payload.mem.regions[i] = shown_region(s, i);
+	o->fds = s->memory.fds;
+	o->num_fds = num;
+	return STEP_DONE;
+}
+
+/* Rings that do not go on where they were start where SET_VRING_BASE says. */
+static enum step_result set_inflight(struct session *s, struct outgoing *o)
+{
+	if (s->inflight < 0 || !(s->port->offers.protocol & VHOST_USER_PF_INTERNAL) ||
+	    !s->has_protocol)
+		return STEP_DONE;
+	for (uint32_t i = 0; i < s->inflight_rings; i++) {
+		if (i < s->num_rings && goes_on(&s->rings[i]))
+			continue;
+		if (inflight_zero(s->inflight, i)) {
+			session_end(s, BY_PROXY, true, "the region of ring positions fails");
+			return STEP_DONE;
+		}
+	}
+	inflight_message(&o->msg, s->inflight_rings);
+	o->fds = &s->inflight;
+	o->num_fds = 1;
+	s->inflight_told = true;
+	return STEP_DONE;
+}
+
+static void make_state(struct outgoing *o, uint32_t request, bool known, uint32_t index,
+		       uint32_t num)
+{
+	if (!known)
+		return;
+	make(o, request, sizeof(o->msg.payload.state));
+	o->msg.payload.state = (struct vhost_user_vring_state){ index, num };
+}
+
+static void make_fd(struct outgoing *o, uint32_t request, struct session_ring *ring,
+		    enum ring_fd kind, uint32_t index)
+{
+	if (!ring->told[kind])
+		return;
+	o->fds = &ring->fds[kind];
+	o->num_fds = ring->fds[kind] >= 0;
+	make_u64(o, request, true, index | (o->num_fds ? 0 : VHOST_USER_VRING_NOFD_MASK));
+}
+
+static void make_ring(struct session *s, struct outgoing *o, uint32_t i, uint32_t part)
+{
+	struct session_ring *ring = &s->rings[i];
+
+	switch (part) {
+	case 0:
+		make_state(o, VHOST_USER_SET_VRING_NUM, ring->has_num, i, ring->num);
+		break;
+	case 1:
+		make_state(o, VHOST_USER_SET_VRING_BASE, ring->has_base, i, ring->base);
+		break;
+	case 2:
+		if (!ring->has_addr)
+			break;
+		make(o, VHOST_USER_SET_VRING_ADDR, sizeof(ring->addr));
+		o->msg.payload.addr = ring->addr;
+		relay_ring_addresses(s, &o->msg.payload.addr);
+		break;
+	case 3:
+		make_fd(o, VHOST_USER_SET_VRING_CALL, ring, RING_CALL, i);
+		break;
+	case 4:
+		make_fd(o, VHOST_USER_SET_VRING_ERR, ring, RING_ERR, i);
+		break;
+	case 5:
+		make_state(o, VHOST_USER_SET_VRING_ENABLE, ring->has_enable, i, ring->enabled);
+		break;
+	default:
+		if (!ring->running)
+			break;
+		make_fd(o, VHOST_USER_SET_VRING_KICK, ring, RING_KICK, i);
+		session_ring_served(s, ring);
+	}
+}
+
+#define RING_PARTS 7
+
+static enum step_result set_rings(struct session *s, struct outgoing *o)
+{
+	struct replay *r = &s->replay;
+
+	while (r->index < s->num_rings) {
+		make_ring(s, o, r->index, r->part);
+		if (++r->part == RING_PARTS) {
+			r->part = 0;
+			r->index++;
+		}
+		if (HAS_MESSAGE(o))
+			return STEP_MORE;
+	}
+	return STEP_DONE;
+}
+
+static enum step_result set_status(struct session *s, struct outgoing *o)
+{
+	make_u64(o, VHOST_USER_SET_STATUS, s->has_status, s->status);
+	return STEP_DONE;
+}
+
+/* Requests that no back-end has answered: the front-end waits, so their answers go on. */
+static enum step_result send_deferred(struct session *s, struct outgoing *o)
+{
+	struct session_pending *p = NULL;
+
+	for (unsigned int i = 0; i < s->num_pending && !p; i++) {
+		if (s->pending[i].state == PENDING_DEFERRED)
+			p = &s->pending[i];
+	}
+	if (!p)
+		return STEP_DONE;
+	memcpy(&o->msg, &p->msg, vu_msg_bytes(&p->msg));
+	p->seq = s->seq + 1; /* that of the packet */
+	p->state = PENDING_SENT;
+	if (p->info->id == VHOST_USER_GET_VRING_BASE)
+		s->wait_seq = p->seq;
+	if (p->silent) {
+		unsigned int i = (unsigned int)(p - s->pending);
+
+		s->num_pending--;
+		memmove(p, p + 1, (s->num_pending - i) * sizeof(*p));
+	}
+	return STEP_MORE;
+}
+
+static enum step_result (*const steps[])(struct session *s, struct outgoing *o) = {
+	ask,	      ask_protocol,   wait_answers, compare,	  set_protocol,	 ask_queues,
+	wait_answers, compare_queues, set_owner,    set_features, set_mtu,	 set_channel,
+	set_memory,   set_inflight,   set_rings,    set_status,	  send_deferred,
+};
+
+static bool send_one(struct session *s, struct outgoing *o)
+{
+	struct replay *r = &s->replay;
+	struct link_packet pkt = {
+		.hdr = { .kind = LINK_FRONTEND, .seq = ++s->seq, .session = s->id },
+	};
+
+	memcpy(&pkt.body.msg, &o->msg, vu_msg_bytes(&o->msg));
+	if (o->is_ask)
+		r->asks[r->num_asks++] = (struct replay_ask){ o->msg.hdr.request, s->seq };
+	return link_transmit(s->port->link, &pkt, vu_msg_bytes(&pkt.body.msg), o->fds, o->num_fds);
+}
+
+void replay_begin(struct session *s)
+{
+	s->replay = (struct replay){ 0 };
+	s->inflight_told = false;
+}
+
+void replay_advance(struct session *s)
+{
+	while (s->state == SESSION_REPLAY && link_can_take(s->port->link)) {
+		struct outgoing o = { .msg.hdr.request = 0 };
+		enum step_result result;
+
+		if (s->replay.step == ARRAY_LEN(steps)) {
+			session_replayed(s);
+			return;
+		}
+		result = steps[s->replay.step](s, &o);
+		if (s->state != SESSION_REPLAY || result == STEP_WAIT)
+			return;
+		if (result == STEP_DONE) {
+			s->replay.step++;
+			s->replay.index = 0;
+			s->replay.part = 0;
+		}
+		if (HAS_MESSAGE(&o))
+			send_one(s, &o);
+	}
+}
+
+void replay_reply(struct session *s, uint32_t seq, struct vhost_user_msg *msg)
+{
+	struct replay *r = &s->replay;
+	enum vu_rule rule = VU_RULE_REPLY;
+
+	if (r->num_asks && r->asks[0].seq == seq)
+		rule = vu_check_reply(msg, r->asks[0].request);
+	if (rule) {
+		session_end(s, BY_BACK_END, true, "reply to %s: %s",
+			    vu_frontend_name(msg->hdr.request), vu_rule_text(rule));
+		return;
+	}
+	relay_filter(s, msg);
+	r->num_asks--;
+	memmove(r->asks, r->asks + 1, r->num_asks * sizeof(r->asks[0]));
+	session_restart_timer(s);
+}
