@@ -76,9 +76,13 @@ void virtio_dev_set_queue_size(struct virtio_dev *dev, unsigned int queue, uint1
 {
 	if (queue >= dev->num_queues || dev->queues[queue].enabled)
 		return;
-	/* virtio 1.2 §4.1.4.3.2: a power of two, not above what was offered. Anything else is not
-	 * taken. */
-	if (!size || (size & (size - 1)) || size > dev->queue_max)
+	/*
+	 * virtio 1.2 §4.1.4.3.2: not above what was offered, and a power of two unless the ring is packed (§2.8).
+	 * Anything else is not taken. Features that change afterwards are found by vq_dev_start().
+	 */
+	if (!size || size > dev->queue_max)
+		return;
+	if ((size & (size - 1)) && !(dev->accepted & VIRTIO_FEATURE(F_RING_PACKED)))
 		return;
 	dev->queues[queue].size = size;
 }

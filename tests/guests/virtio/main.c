@@ -124,6 +124,27 @@ static void check_queues(void)
 	CHECK(get(COMMON(device_status), 1) == 0);
 }
 
+/* virtio 1.2 §2.8: the size of a packed ring need not be a power of two. */
+static void check_packed_sizes(void)
+{
+	static const unsigned int good[] = { 1, 3, 100, VVU_QUEUE_SIZE - 1 };
+	static const unsigned int bad[] = { 0, VVU_QUEUE_SIZE + 1, 65535 };
+	uint64_t features = VIRTIO_FEATURE(F_VERSION_1) | VIRTIO_FEATURE(F_RING_PACKED);
+
+	open_device();
+	CHECK(gd_virtio_negotiate(&dev, 0, features) == 0);
+	set(COMMON(queue_select), 2, 0);
+	for (unsigned int i = 0; i < ARRAY_LEN(good); i++) {
+		set(COMMON(queue_size), 2, good[i]);
+		CHECKF(get(COMMON(queue_size), 2) == good[i], "size %u", good[i]);
+	}
+	for (unsigned int i = 0; i < ARRAY_LEN(bad); i++) {
+		set(COMMON(queue_size), 2, bad[i]);
+		CHECKF(get(COMMON(queue_size), 2) == VVU_QUEUE_SIZE - 1, "size %u", bad[i]);
+	}
+	gd_virtio_reset(&dev);
+}
+
 /* The driver's buffers run out while nobody takes them, and nothing else happens. */
 static void check_tx(void)
 {
@@ -217,6 +238,7 @@ int rt_main(const char *cmdline)
 	rt_printf("opened in %lu us\n", (rt_now_ns() - start) / 1000);
 	check_features();
 	check_queues();
+	check_packed_sizes();
 	check_tx();
 	check_config();
 	check_registers();
