@@ -5,7 +5,8 @@
  * A message is checked against the table of abi/vhost_user.h, then handled by one short function. Messages
  * arrive in the order real front-ends send them, which is not the specification's ideal: NUM, CALL, ERR and
  * ENABLE come before the memory table, ENABLE before SET_FEATURES. So each of them only records, and what the
- * data path may do is computed anew after every message (port_update()).
+ * data path may do is computed anew (port_update()) after every message that it might see anything of; only for those
+ * do the workers stand.
  *
  * A ring runs from SET_VRING_KICK to GET_VRING_BASE (vhost-user §Starting and stopping rings), independently of
  * its being enabled. A broken one waits for both in that order.
@@ -353,12 +354,40 @@ static int port_failed(struct port *port)
 	return -EPROTO;
 }
 
-static int port_finish(struct port *port, const struct vhost_user_msg *msg, enum outcome outcome)
+static int port_answered(struct port *port, const struct vhost_user_msg *msg, enum outcome outcome)
 {
 	if (outcome == ACK_OK || outcome == ACK_FAILED)
 		outcome = port_ack(port, msg, outcome == ACK_FAILED);
-	port_update(port);
 	return outcome == FAILED ? port_failed(port) : 0;
+}
+
+static int port_finish(struct port *port, const struct vhost_user_msg *msg, enum outcome outcome)
+{
+	int ret = port_answered(port, msg, outcome);
+
+	port_update(port);
+	return ret;
+}
+
+/* Not those that set nothing, or only what the control plane alone looks at: when a ring starts, say. */
+static bool concerns_workers(const struct vhost_user_msg *msg)
+{
+	switch (msg->hdr.request) {
+	case VHOST_USER_GET_FEATURES:
+	case VHOST_USER_GET_PROTOCOL_FEATURES:
+	case VHOST_USER_GET_QUEUE_NUM:
+	case VHOST_USER_GET_MAX_MEM_SLOTS:
+	case VHOST_USER_GET_CONFIG:
+	case VHOST_USER_GET_STATUS:
+	case VHOST_USER_SET_CONFIG:
+	case VHOST_USER_SET_OWNER:
+	case VHOST_USER_SET_PROTOCOL_FEATURES:
+	case VHOST_USER_SET_VRING_NUM:
+	case VHOST_USER_SET_VRING_BASE:
+		return false;
+	default:
+		return true;
+	}
 }
 
 int port_message(struct port *port, const struct vhost_user_msg *msg, unsigned int num_fds)
@@ -367,9 +396,13 @@ int port_message(struct port *port, const struct vhost_user_msg *msg, unsigned i
 	int ret;
 
 	port->counters[CTR_MESSAGES]++;
+	/* One that is refused changes nothing either; the end of the session does. */
+	if (rule)
+		return port_answered(port, msg, port_fail_rule(port, msg, rule));
+	if (!concerns_workers(msg))
+		return port_answered(port, msg, port_dispatch(port, msg));
 	port_pause(port);
-	ret = port_finish(port, msg,
-			  rule ? port_fail_rule(port, msg, rule) : port_dispatch(port, msg));
+	ret = port_finish(port, msg, port_dispatch(port, msg));
 	port_resume(port);
 	return ret;
 }

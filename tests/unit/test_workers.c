@@ -454,6 +454,64 @@ static void pause_empties_mailboxes(void **state)
 	}
 }
 
+static unsigned int stood;
+
+/* Worker 0 waits for worker 1: it stands, if it was asked to. */
+static void stand(void *ctx)
+{
+	struct worker_gate *g = &sw->workers[1].gate;
+
+	if (g->ack == g->request)
+		return;
+	stood++;
+	g->ack = g->request;
+}
+
+/* Messages that change nothing the other workers look at don't disturb them. */
+static void questions_do_not_pause(void **state)
+{
+	static const struct switch_ops ops = { .wake = wake, .relax = stand };
+	static const uint32_t gets[] = { VHOST_USER_GET_FEATURES, VHOST_USER_GET_PROTOCOL_FEATURES,
+					 VHOST_USER_GET_QUEUE_NUM, VHOST_USER_GET_MAX_MEM_SLOTS,
+					 VHOST_USER_GET_STATUS };
+	struct vhost_user_msg msg = { .hdr = { VHOST_USER_GET_CONFIG, VHOST_USER_VERSION,
+					       VHOST_USER_CONFIG_HDR + 4 } };
+	struct fake *f = &ports[0];
+
+	connect_all(BASE);
+	switch_set_ops(sw, &ops);
+	worker_rise(&sw->workers[1]);
+	worker_rise(&sw->workers[2]);
+	assert_true(worker_fall_asleep(&sw->workers[2]));
+	memset(wakes, 0, sizeof(wakes));
+	stood = 0;
+	for (unsigned int i = 0; i < ARRAY_LEN(gets); i++) {
+		unsigned int replies = f->replies;
+
+		assert_int_equal(fake_plain(f, gets[i]), 0);
+		assert_int_equal(f->replies, replies + 1);
+		assert_int_equal(f->reply.hdr.request, gets[i]);
+	}
+	msg.payload.config.size = 4;
+	assert_int_equal(fake_send(f, &msg, 0), 0);
+	assert_int_equal(f->reply.hdr.request, VHOST_USER_GET_CONFIG);
+	assert_int_equal(fake_state(f, VHOST_USER_SET_VRING_NUM, 2, 64), 0);
+	assert_int_equal(fake_state(f, VHOST_USER_SET_VRING_BASE, 2, 7), 0);
+	/* What is refused neither, nor what ends the session, until it does. */
+	assert_int_equal(fake_u64(f, VHOST_USER_SET_FEATURES + 1000, 0), -EPROTO);
+	assert_int_equal(stood, 0);
+	for (unsigned int i = 0; i < WORKERS; i++)
+		assert_int_equal(wakes[i], 0);
+	/* What does change something. */
+	assert_int_equal(fake_state(f, VHOST_USER_SET_VRING_ENABLE, 1, 0), 0);
+	assert_int_equal(stood, 1);
+	assert_int_equal(wakes[2], 1);
+	assert_int_equal(fake_vring_fd(f, VHOST_USER_SET_VRING_CALL, 0, false), 0);
+	assert_int_equal(stood, 2);
+	assert_int_equal(fake_state(f, VHOST_USER_GET_VRING_BASE, 1, 0), 0);
+	assert_int_equal(stood, 3);
+}
+
 static void broken_rings_are_left_to_worker_0(void **state)
 {
 	struct fake *f = NULL;
@@ -585,6 +643,7 @@ int main(void)
 		T(full_mailboxes_drop_and_count),
 		T(rarp_crosses),
 		T(pause_empties_mailboxes),
+		T(questions_do_not_pause),
 		T(broken_rings_are_left_to_worker_0),
 		T(sleepers_are_woken),
 		T(statistics_of_workers),
