@@ -32,8 +32,12 @@ def check(run):
     exits, sleeps, _ = quiet.wakes(path, front_ends, WAKES)
     run.note(f"{WAKES} frames to a sleeping back-end: {sleeps} sleeps, {dict(exits)}")
     if path.kind == "vm":
-        for what in ("irq_injections", "halt_exits"):
-            run.expect(exits[what] == workers * WAKES, f"{exits[what]} {what} for {WAKES} wake-ups")
+        # One halt each: interrupts are off until the next sleep, so a second one would end that and cost a second halt. Injections
+        # are at least as many: on a busy host two are counted now and then for one kick, one sleep and one halt. (KVM
+        # injects again when the host gives up the entry into the guest to run something else.)
+        run.expect(exits["halt_exits"] == workers * WAKES, f"{exits['halt_exits']} halts for {WAKES} wake-ups")
+        run.expect(exits["irq_injections"] >= workers * WAKES, f"{exits['irq_injections']} injections for {WAKES} wake-ups")
+        run.expect(sleeps == workers * WAKES, f"{sleeps} sleeps for {WAKES} wake-ups")
         for what in ("user_exits", "io_exits"):
             run.expect(exits[what] == 0, f"{exits[what]} {what} in {WAKES} wake-ups")
     front_ends.close()
