@@ -7,19 +7,24 @@ Files of memory that can be damaged, and the damage.
     huge     a hugetlbfs that has no pages but for its own files
 """
 
+import contextlib
 import ctypes
+import errno
 import fcntl
 import mmap
 import os
 import pathlib
+import sys
 import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from lib import testpmd  # noqa: E402  (after the path is set)
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 LIBC.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
 MNT_DETACH = 2
 KEEP_SIZE, PUNCH_HOLE = 1, 2
-HUGE = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
 HUGE_PAGE = 2 << 20
 
 
@@ -44,33 +49,14 @@ class Filesystem:
     def __init__(self, kind, size):
         name = {"small": b"tmpfs", "huge": b"hugetlbfs"}[kind]
         options = f"size={size}" + (",pagesize=2M" if kind == "huge" else "")
-        self.added = 0
-        if kind == "huge":
-            self._reserve(size)
+        self.reserved = contextlib.ExitStack()
+        if kind == "huge" and not self.reserved.enter_context(testpmd.hugepages(size >> 20)):
+            self.reserved.close()
+            raise Unavailable("no huge pages can be had (not root, or no memory)")
         with tempfile.TemporaryDirectory(prefix="vvu-fs-") as path:
             _call(LIBC.mount(name, path.encode(), name, 0, options.encode()), f"mount -t {name.decode()}")
             self.dir = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             LIBC.umount2(path.encode(), MNT_DETACH)
-
-    def _reserve(self, size):
-        self.added = (size + HUGE_PAGE - 1) // HUGE_PAGE
-        try:
-            before = int(HUGE.read_text(encoding="ascii"))
-            HUGE.write_text(str(before + self.added), encoding="ascii")
-            got = int(HUGE.read_text(encoding="ascii")) - before
-        except OSError as error:
-            self.added = 0
-            raise Unavailable(f"huge pages: {error}") from None
-        if got < self.added:
-            self.added = got
-            self._give_back()
-            raise Unavailable("the host has no memory for huge pages")
-
-    def _give_back(self):
-        if self.added > 0:
-            now = int(HUGE.read_text(encoding="ascii"))
-            HUGE.write_text(str(max(0, now - self.added)), encoding="ascii")
-        self.added = 0
 
     def file(self, name, size):
         """A new file in it."""
@@ -78,18 +64,21 @@ class Filesystem:
         os.ftruncate(fd, size)
         return fd
 
-    def fill(self, size):
-        """Takes so much of its room."""
-        fd = self.file("taker", size)
-        with mmap.mmap(fd, size) as taken:
-            for at in range(0, size, mmap.PAGESIZE):
-                taken[at] = 1
+    def fill(self):
+        """Takes all room that is left."""
+        fd = self.file("taker", 0)
+        at = 0
+        for piece in (HUGE_PAGE, mmap.PAGESIZE):
+            while not LIBC.fallocate(fd, 0, at, piece):
+                at += piece
+            if ctypes.get_errno() not in (errno.ENOSPC, errno.EINVAL):
+                raise OSError(ctypes.get_errno(), "fallocate")
         os.close(fd)
 
     def close(self):
         """Our part of it."""
         os.close(self.dir)
-        self._give_back()
+        self.reserved.close()
 
 
 def sealed(size):

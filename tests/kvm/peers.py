@@ -292,7 +292,7 @@ class Peer:
         if kind == "sealed":
             self._set_table([SealedRegion(i) for i in range(count)])
         else:
-            self.fs = damage.Filesystem(kind, count * 2 * damage.HUGE_PAGE)
+            self.fs = damage.Filesystem(kind, (count * 2 + 1) * damage.HUGE_PAGE)
             self._set_table([LimitedRegion(i, self.fs) for i in range(count)])
 
     def _set_table(self, regions):
@@ -324,7 +324,7 @@ class Peer:
     def do_starve(self, number):
         """The same, and there are no pages to fill it again."""
         self.do_punch(number)
-        self.fs.fill(self.regions[number].size)
+        self.fs.fill()
         return self._expect_end()
 
     def _expect_end(self):
