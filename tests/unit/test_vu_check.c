@@ -299,6 +299,8 @@ static void vring_indices(void **state)
 	msg.payload.addr.flags = 2;
 	assert_int_equal(vu_check_frontend(&msg, 0, &open_limits), VU_RULE_VALUE);
 	msg.payload.addr.flags = VHOST_VRING_F_LOG_MASK;
+	assert_int_equal(vu_check_frontend(&msg, 0, &open_limits), VU_RULE_VALUE);
+	msg.payload.addr.flags = 0;
 	assert_int_equal(vu_check_frontend(&msg, 0, &open_limits), VU_RULE_NONE);
 	msg = good_message(vu_backend_info(VHOST_USER_BACKEND_VRING_CALL));
 	msg.payload.state.index = MAX_QUEUES;
