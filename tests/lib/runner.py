@@ -41,12 +41,19 @@ def options():
                         help="only this suite (may be repeated)")
     parser.add_argument("--no-install", action="store_true", help="do not install packages")
     parser.add_argument("--no-clang", action="store_true", help="leave the clang build out")
+    parser.add_argument("--instrument", choices=("thread", "valgrind"),
+                        help="suites unit, loop and proxy under ThreadSanitizer or valgrind instead of AddressSanitizer, "
+                             "in a build directory of their own; without --suite these three")
     return parser.parse_known_args()
 
 
 def build_all(args):
     """Build with gcc (the build that is tested) and, warnings being errors, with clang."""
     build = paths.build_dir()
+    if args.instrument:
+        say(f"building for {args.instrument} in {build}")
+        building.setup(build, env={"CC": "gcc"}, options=[f"-Dinstrument={args.instrument}"])
+        return  # `meson test` builds what the suites need
     say(f"building with gcc in {build}")
     building.setup(build, env={"CC": os.environ.get("CC", "gcc")})
     building.ninja(build=build)
@@ -93,7 +100,7 @@ def run_tests(args, others):
     build = paths.build_dir()
     log = build / "meson-logs/testlog.json"
     log.unlink(missing_ok=True)
-    argv = ["meson", "test", "-C", str(build), "--no-rebuild"]
+    argv = ["meson", "test", "-C", str(build)] + ([] if args.instrument else ["--no-rebuild"])
     for suite in args.suite:
         argv += ["--suite", suite]
     say(f"testing on {platforms.DESCRIPTION[platforms.platform()]}")
@@ -115,6 +122,9 @@ def run_tests(args, others):
 def main():
     """Entry point."""
     args, others = options()
+    if args.instrument:
+        os.environ["VVU_BUILD"] = f"{paths.build_dir()}-{args.instrument}"
+        args.suite = args.suite or ["unit", "loop", "proxy"]
     procs.die_on_signals()
     try:
         if not args.no_install:

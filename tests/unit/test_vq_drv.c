@@ -425,17 +425,29 @@ static void *device_thread(void *arg)
 	return (void *)(uintptr_t)wrong;
 }
 
+/* ThreadSanitizer takes flags (16 bits, written) and the word that they are in (64 bits, read) for two variables. */
+#ifdef __SANITIZE_THREAD__
+#define CAN_CHECK_PACKED 0
+#else
+#define CAN_CHECK_PACKED 1
+#endif
+
 static void two_threads(void **state)
 {
-	struct threads t = { .pair = pair_new(SIZE, *(struct vq_drv_mode *)*state),
-			     .kick = eventfd(0, 0),
-			     .call = eventfd(0, 0) };
-	struct vq_drv *drv = &t.pair->drv;
+	const struct vq_drv_mode *mode = *state;
+	struct threads t;
+	struct vq_drv *drv;
 	unsigned int added = 0;
 	unsigned int taken = 0;
 	pthread_t thread;
 	void *wrong;
 
+	if (mode->packed && !CAN_CHECK_PACKED)
+		skip();
+	t = (struct threads){ .pair = pair_new(SIZE, *mode),
+			      .kick = eventfd(0, 0),
+			      .call = eventfd(0, 0) };
+	drv = &t.pair->drv;
 	assert_int_equal(pthread_create(&thread, NULL, device_thread, &t), 0);
 	while (taken < THREAD_ROUNDS) {
 		uint64_t cookie;
