@@ -13,8 +13,8 @@ import socket
 import struct
 import time
 
-import damage
 import linkproto as lp
+from lib import damage
 from linkproto import Kind, Request
 
 LIMIT = 15  # seconds

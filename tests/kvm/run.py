@@ -35,10 +35,10 @@ import tempfile
 import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-import damage  # noqa: E402
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 import images  # noqa: E402  (after the path is set)
 import peers  # noqa: E402
+from lib import damage  # noqa: E402
 
 SKIP = 77
 

@@ -169,6 +169,18 @@ class Proc:
         self.reader.join(5)
         return self.popen.returncode
 
+    def holds(self, name):
+        """Files whose name has `name` in it, that it has open or mapped."""
+        found = []
+        for entry in os.scandir(f"/proc/{self.pid}/fd"):
+            try:
+                found.append(os.readlink(entry.path))
+            except FileNotFoundError:
+                pass
+        with open(f"/proc/{self.pid}/maps", encoding="ascii", errors="replace") as maps:
+            found += [line.split(maxsplit=5)[-1].strip() for line in maps]
+        return [f for f in found if name in f]
+
     def rss_kib(self):
         """(RssAnon, RssFile, RssShmem) in KiB."""
         fields = {}

@@ -103,8 +103,8 @@ class Guest:
     """A running QEMU guest. Made by start(); stopped with the Session that it was started in."""
 
     def __init__(self, session, name, nic=None, address="", memory="256M", reboot=False,
-                 mtu=None, accel="tcg", cpus=None, smp=1, wrap=(), extra=()):
-        """`wrap` goes before QEMU's command line, `extra` is added to it."""
+                 mtu=None, accel="tcg", cpus=None, smp=1, wrap=(), extra=(), memory_props=""):
+        """`wrap` goes before QEMU's command line, `extra` is added to it; memory_props: more of its memory (",prealloc=on")."""
         kern = guestimage.kernel()
         initrd = guestimage.traffic_initrd(kern)
         self.name = name
@@ -123,7 +123,7 @@ class Guest:
             append += f" mtu={mtu}"
         argv = ["qemu-system-x86_64", "-name", name, "-M", f"q35,accel={accel},memory-backend=mem",
                 "-cpu", "max", "-smp", str(smp), "-m", memory,
-                "-object", f"memory-backend-memfd,id=mem,size={memory},share=on",
+                "-object", f"memory-backend-memfd,id=mem,size={memory},share=on{memory_props}",
                 "-nodefaults", "-no-user-config", "-display", "none",
                 "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
                 "-chardev", f"socket,id=agent,fd={theirs.fileno()}", "-serial", "chardev:agent",

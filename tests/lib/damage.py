@@ -13,12 +13,9 @@ import errno
 import fcntl
 import mmap
 import os
-import pathlib
-import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib import testpmd  # noqa: E402  (after the path is set)
+from . import testpmd
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
