@@ -17,6 +17,10 @@
 
 #define LISTENER_PAUSE_US 100000
 
+/* A connection costs a socket 5 ms; 200 ms may be unpaid. So a peer that connects in a loop is not all we do. */
+#define ACCEPT_NS	UINT64_C(5000000)
+#define ACCEPT_BURST_NS UINT64_C(200000000)
+
 uint64_t proxy_now_ns(void)
 {
 	struct timespec ts;
@@ -57,13 +61,26 @@ void listener_pause(struct listener *l)
 	event_add(&l->resume_ev, &pause);
 }
 
+static void listener_pay(struct listener *l)
+{
+	uint64_t now = proxy_now_ns();
+
+	if (l->paid_ns < now)
+		l->paid_ns = now;
+	l->paid_ns += ACCEPT_NS;
+	if (l->paid_ns > now + ACCEPT_BURST_NS)
+		listener_pause(l);
+}
+
 int listener_accept(struct listener *l, const char *who)
 {
 	int fd = accept4(l->sock, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	int err = errno;
 
-	if (fd >= 0)
+	if (fd >= 0) {
+		listener_pay(l);
 		return fd;
+	}
 	if (err == EAGAIN || err == ECONNABORTED || err == EINTR)
 		return -EAGAIN;
 	log_peer(LOG_L_ERROR, who, "accept: %s; no connection for 100 ms%s", strerror(err),

@@ -33,6 +33,7 @@ struct listener {
 	int sock; /* -1: none */
 	struct event accept_ev;
 	struct event resume_ev;
+	uint64_t paid_ns; /* until when the connections accepted so far are paid for (proxy.c) */
 };
 
 struct proxy {

@@ -58,7 +58,7 @@ static void link_lost(struct vvu_dev *d, const char *why)
 	if (l->state == VVU_LINK_DOWN)
 		return;
 	if (l->state == VVU_LINK_UP)
-		log_warn(d->who, "link to the proxy lost (%s)", why);
+		log_peer(LOG_L_WARN, d->who, "link to the proxy lost (%s)", why);
 	l->state = VVU_LINK_DOWN;
 	event_free(l->read);
 	event_free(l->write);
@@ -185,7 +185,7 @@ static void welcome(struct vvu_dev *d)
 {
 	d->link.state = VVU_LINK_UP;
 	d->link.backoff_ms = RETRY_FIRST_MS;
-	log_info(d->who, "linked to the proxy");
+	log_peer(LOG_L_INFO, d->who, "linked to the proxy");
 }
 
 static void rejected(struct vvu_dev *d, struct wire_packet *p)

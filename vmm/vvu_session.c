@@ -49,7 +49,7 @@ void vvu_session_begin(struct vvu_dev *d, uint32_t number)
 	d->session.pending = 0;
 	d->status |= VVU_STATUS_FRONTEND_UP;
 	d->counters.sessions++;
-	log_info(d->who, "session %u: front-end is up", number);
+	log_peer(LOG_L_INFO, d->who, "session %u: front-end is up", number);
 	virtio_dev_config_changed(&d->vp.dev);
 }
 

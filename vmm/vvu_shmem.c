@@ -195,8 +195,8 @@ static void unmap(struct vvu_shm *shm, struct vvu_region *reg)
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 
 	if (p == MAP_FAILED)
-		log_error(shm->who, "cannot take %llu bytes back: %s",
-			  (unsigned long long)reg->map_bytes, strerror(errno));
+		log_peer(LOG_L_ERROR, shm->who, "cannot take %llu bytes back: %s",
+			 (unsigned long long)reg->map_bytes, strerror(errno));
 }
 
 int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, uint64_t at)
@@ -312,8 +312,8 @@ static void region_revoke(struct vvu_shm *shm, struct vvu_region *reg)
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 
 	if (p == MAP_FAILED) {
-		log_error(shm->who, "no zero pages (%s): the region is taken away at once",
-			  strerror(errno));
+		log_peer(LOG_L_ERROR, shm->who,
+			 "no zero pages (%s): the region is taken away at once", strerror(errno));
 		region_hide(shm, reg);
 		unmap(shm, reg);
 	} else {

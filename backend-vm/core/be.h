@@ -55,6 +55,11 @@ struct be_ops {
 	 * wake worker 0, which is the only one.
 	 */
 	void (*route_kick)(void *ctx, unsigned int queue, unsigned int worker);
+	/*
+	 * Kicks of this ring are to wake nobody, although it keeps its notifier; or they are again to wake the worker
+	 * they are for. NULL: there is no such thing.
+	 */
+	void (*hold_kick)(void *ctx, unsigned int queue, bool hold, unsigned int worker);
 	void (*call)(void *ctx, unsigned int queue);
 	void (*err)(void *ctx, unsigned int queue);
 

@@ -31,6 +31,8 @@
 	X(ADDRESSES_FULL, addresses_full) /* no room to learn it */                                \
 	X(TURN_WAITS, turn_waits)	  /* rounds in which it had more than its share */         \
 	X(RATE_WAITS, rate_waits)	  /* rounds in which its rate limit was used up */         \
+	X(KICK_FLOODS, kick_floods)	  /* times its kicks were held off */                      \
+	X(CONTROL_WAITS, control_waits)	  /* times its messages had to wait */                     \
 	PORT_DROPS(X)
 
 /* Sender: SHORT to DISABLED. Receiver: NO_BUFFERS to WORKER_BUSY. */

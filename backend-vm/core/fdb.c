@@ -85,7 +85,7 @@ void fdb_init(struct fdb *fdb, uint64_t seed, uint32_t age, unsigned int ports)
 	fdb->age = age;
 	fdb->generation = 1;
 	fdb->num = 0;
-	fdb->share = FDB_ENTRIES / (ports ? ports : 1);
+	fdb->share = FDB_ENTRIES / (ports > FDB_SHARES_MIN ? ports : FDB_SHARES_MIN);
 }
 
 int fdb_pin(struct fdb *fdb, uint64_t mac, unsigned int port)

@@ -24,6 +24,7 @@
 #define FDB_WAYS	4
 #define FDB_ENTRIES	(FDB_BUCKETS * FDB_WAYS)
 #define FDB_PORTS_MAX	32
+#define FDB_SHARES_MIN	8 /* one port alone cannot fill a noticeable part of the buckets */
 #define FDB_AGE_DEFAULT 300
 #define FDB_NO_PORT	0xff
 
@@ -39,7 +40,8 @@ struct fdb {
 	uint64_t seed;
 	uint32_t age;
 	uint32_t generation; /* changes whenever an earlier look-up may have become wrong */
-	uint32_t share;	     /* entries a port may have */
+	uint32_t
+		share; /* entries a port may have: 1/FDB_SHARES_MIN of all, or less if there are more ports */
 	uint32_t num;
 	uint32_t per_port[FDB_PORTS_MAX];
 	_Alignas(64) struct fdb_entry entries[FDB_ENTRIES];

@@ -396,6 +396,7 @@ void port_init(struct port *port, const struct port_conf *conf)
 	port->config_mtu = conf->options->mtu;
 	port_set_mac(port, conf->options);
 	port_set_limit(port, conf->options);
+	port->kicks = (struct kick_hold){ 0 };
 	port->mapping.active = false;
 	port->mapping.num = 0;
 	for (unsigned int i = 0; i < VHOST_USER_MEM_SLOTS_MAX; i++)

@@ -11,6 +11,7 @@
 #include "abi/virtio_net.h"
 #include "core/be.h"
 #include "core/counters.h"
+#include "core/kicks.h"
 #include "core/options.h"
 #include "core/rate.h"
 #include "core/text.h"
@@ -145,8 +146,9 @@ struct port {
 	struct vring *tx[PORT_PAIRS_MAX];
 	struct vring *rx[PORT_PAIRS_MAX];
 	uint8_t owner[PORT_PAIRS_MAX]; /* of each pair, WORKER_NONE: does not run */
-	struct rate_limit limit;       /* of what it sends; all workers take from it */
-	bool rarp;		       /* a SEND_RARP to be flooded */
+	struct kick_hold kicks;
+	struct rate_limit limit; /* of what it sends; all workers take from it */
+	bool rarp;		 /* a SEND_RARP to be flooded */
 	uint8_t rarp_mac[6];
 
 	uint64_t counters[CTR_COUNT]; /* those of the control plane; the workers count the others */

@@ -145,6 +145,8 @@ static enum outcome on_vring_fd(struct port *port, const struct vhost_user_msg *
 		vr->routed = false;
 		if (!ret && vr->state == VRING_STOPPED)
 			vring_start(port, vr);
+		if (!ret && present && port->kicks.held && port->ops->hold_kick)
+			port->ops->hold_kick(port->ctx, index, true, vr->owner);
 		break;
 	case VHOST_USER_SET_VRING_CALL:
 		ret = port->ops->bind_call(port->ctx, index, present, &why);

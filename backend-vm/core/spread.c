@@ -120,7 +120,8 @@ static void spread_ring(struct be_switch *sw, struct vring *vr, unsigned int own
 		if (vring_is_tx(vr->index) && vr->state == VRING_STARTED)
 			vq_dev_kick_disable(&vr->vq);
 	}
-	if (vr->routed || !vr->has_kick || !vring_is_tx(vr->index) || vr->state != VRING_STARTED)
+	if (vr->routed || !vr->has_kick || port->kicks.held || !vring_is_tx(vr->index) ||
+	    vr->state != VRING_STARTED)
 		return;
 	vr->routed = true;
 	if (port->ops->route_kick)

@@ -165,7 +165,7 @@ void switch_rarps(struct worker *w)
 	}
 }
 
-/* Rings that workers found broken are stopped here. */
+/* Rings that workers found broken are stopped here, ports that flood kicks held off. */
 static void switch_attend(struct be_switch *sw)
 {
 	switch_pause(sw);
@@ -177,6 +177,7 @@ static void switch_attend(struct be_switch *sw)
 				port_ring_broken(port, &port->vrings[i]);
 		}
 	}
+	switch_hold_kicks(sw);
 	switch_resume(sw);
 }
 
@@ -271,6 +272,8 @@ int switch_init(struct be_switch *sw, const struct be_options *o, uint64_t seed,
 void switch_set_time(struct be_switch *sw, uint64_t now_ns)
 {
 	worker_set_time(&sw->workers[0], now_ns);
+	if (sw->held)
+		switch_release_kicks(sw);
 }
 
 void switch_port_down(struct be_switch *sw, struct port *port)

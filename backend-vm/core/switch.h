@@ -19,7 +19,8 @@ struct be_switch {
 	struct mailbox *boxes; /* switch_box() */
 	struct switch_ops ops;
 	unsigned int paused;
-	uint32_t attention; /* some worker marked a ring as failed */
+	uint32_t attention; /* some worker marked a ring as failed, or a port as flooding kicks */
+	uint32_t held;	    /* ports whose kicks are held off */
 };
 
 /* Bytes of a switch with 1 to WORKERS_MAX workers, and how it is made in them; mem is 64-aligned, borrowed. */

@@ -171,7 +171,7 @@ void worker_disarm(struct worker *w)
 bool worker_must_poll(const struct worker *w)
 {
 	for (unsigned int i = 0; i < w->num_rings; i++) {
-		if (!w->rings[i]->has_kick)
+		if (!w->rings[i]->has_kick || w->rings[i]->port->kicks.held)
 			return true;
 	}
 	return false;

@@ -16,6 +16,7 @@
 #define VVU_CORE_WORKER_H
 
 #include "core/fdb.h"
+#include "core/kicks.h"
 #include "core/mailbox.h"
 #include "core/net.h"
 #include "core/pause.h"
@@ -53,6 +54,7 @@ struct worker {
 
 	struct turns turns;
 	struct turn turn[BE_PORTS_MAX];
+	struct kick_watch kicks[BE_PORTS_MAX];
 	uint64_t
 		limited_until; /* of worker_arm(): when a port that has used up its rate may go on; 0: none */
 
@@ -129,7 +131,10 @@ void worker_publish_mail(struct worker *w);
 unsigned int worker_take_mail(struct worker *w);
 bool worker_has_mail(const struct worker *w);
 
-/* True when some ring has no kick fd: such rings must be looked at every millisecond (vhost-user §SET_VRING_KICK). */
+/*
+ * True when some ring has no kick fd, or its kicks are held off (kicks.h): such rings must be looked at every
+ * millisecond (vhost-user §SET_VRING_KICK).
+ */
 bool worker_must_poll(const struct worker *w);
 
 #endif

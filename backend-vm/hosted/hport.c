@@ -140,9 +140,12 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
 {
 	/* Its only purpose is to end a wait; edge-triggered, so that nothing needs to be read. */
 	struct hport_kick *k = arg;
+	struct hport *hp = k->hp;
 
 	if (k->worker)
-		hworkers_wake(k->hp->workers, k->worker);
+		hworkers_wake(hp->workers, k->worker);
+	else
+		worker_kicked(&hp->sw->workers[0], &hp->port, hp->workers->polling);
 }
 
 static void kick_unwatch(struct hport_kick *k)
@@ -179,7 +182,8 @@ static int op_bind_kick(void *ctx, unsigned int queue, bool present, const char 
 
 	kick_drop(hp, queue);
 	ret = take_eventfd(hp, &k->fd, present, why);
-	if (ret || !present)
+	/* Nobody waits for receive rings: their kicks say that there are more buffers. */
+	if (ret || !present || !vring_is_tx(queue))
 		return ret;
 	ret = kick_watch(k, 0);
 	if (ret) {
@@ -199,7 +203,20 @@ static void op_route_kick(void *ctx, unsigned int queue, unsigned int worker)
 		return;
 	kick_unwatch(k);
 	k->worker = worker;
-	if (!worker || hworkers_watch(hp->workers, worker, k->fd))
+	if (!worker || hworkers_watch(hp->workers, worker, k->fd, hp->port.index))
+		kick_watch(k, worker);
+}
+
+static void op_hold_kick(void *ctx, unsigned int queue, bool hold, unsigned int worker)
+{
+	struct hport *hp = ctx;
+	struct hport_kick *k = &hp->kicks[queue];
+
+	if (k->fd < 0)
+		return;
+	kick_unwatch(k);
+	k->worker = worker;
+	if (!hold && (!worker || hworkers_watch(hp->workers, worker, k->fd, hp->port.index)))
 		kick_watch(k, worker);
 }
 
@@ -263,6 +280,7 @@ static const struct be_ops hosted_ops = {
 	.window_end = op_window_end,
 	.bind_kick = op_bind_kick,
 	.route_kick = op_route_kick,
+	.hold_kick = op_hold_kick,
 	.bind_call = op_bind_call,
 	.bind_err = op_bind_err,
 	.bind_backend_req = op_bind_backend_req,
@@ -288,6 +306,8 @@ static void session_end(struct hport *hp, const char *why)
 	else
 		log_peer(LOG_L_INFO, hp->port.name, "front-end disconnected");
 	event_del(&hp->sock_ev);
+	event_del(&hp->budget_ev);
+	budget_pay(&hp->budget, hworkers_now_ns(), 0, false, BUDGET_SESSION_NS);
 	/* Until the fds are closed, too: other workers may be about to write them. */
 	switch_pause(hp->sw);
 	port_disconnect(&hp->port);
@@ -310,6 +330,7 @@ static void session_end(struct hport *hp, const char *why)
 static int session_message(struct hport *hp)
 {
 	struct wire_msg *in = &hp->reader.in;
+	uint64_t start = hworkers_now_ns(), least_ns = budget_message_ns(&in->msg);
 	int ret;
 
 	log_debug(hp->port.name, "%s, %u bytes, %u fds", vu_frontend_name(in->msg.hdr.request),
@@ -319,7 +340,27 @@ static int session_message(struct hport *hp)
 		ret = port_step(&hp->port);
 	fds_close(in->fds, in->num_fds);
 	wire_reader_next(&hp->reader);
+	budget_pay(&hp->budget, start, hworkers_now_ns() - start, hp->workers->busy, least_ns);
 	return ret;
+}
+
+static void on_budget(evutil_socket_t fd, short what, void *arg)
+{
+	struct hport *hp = arg;
+
+	event_add(&hp->sock_ev, NULL);
+}
+
+/* A port that has used up its budget is not read until it has one again; its socket fills up. */
+static void session_wait(struct hport *hp)
+{
+	uint64_t now = hworkers_now_ns(), at = budget_ok_at(&hp->budget);
+
+	if (budget_ok(&hp->budget, now))
+		return;
+	hp->port.counters[CTR_CONTROL_WAITS]++;
+	event_del(&hp->sock_ev);
+	set_timer(&hp->budget_ev, at > now ? (unsigned int)((at - now) / 1000000) + 1 : 0);
 }
 
 static void on_sock(evutil_socket_t fd, short what, void *arg)
@@ -335,6 +376,8 @@ static void on_sock(evutil_socket_t fd, short what, void *arg)
 	if (ret == 1) {
 		if (session_message(hp))
 			session_end(hp, hp->port.reason.s);
+		else
+			session_wait(hp);
 	} else if (ret == -EPROTO) {
 		session_end(hp, vu_rule_text(rule));
 	} else {
@@ -364,7 +407,9 @@ static void on_listen(evutil_socket_t fd, short what, void *arg)
 		log_peer(LOG_L_WARN, hp->port.name, "accept: %s", strerror(errno));
 	} else if (hp->sock < 0) {
 		session_begin(hp, sock);
-		return;
+		if (budget_ok(&hp->budget, hworkers_now_ns()))
+			return;
+		/* Front-ends that come and go all the time. */
 	} else {
 		log_peer(LOG_L_WARN, hp->port.name,
 			 "has a front-end already, a second one was refused");
@@ -410,6 +455,7 @@ void hport_reap(struct hport *hp)
 static int hport_start(struct hport *hp)
 {
 	event_assign(&hp->retry_ev, hp->base, -1, 0, on_retry, hp);
+	event_assign(&hp->budget_ev, hp->base, -1, 0, on_budget, hp);
 	if (hp->client) {
 		set_timer(&hp->retry_ev, 0);
 		return 0;
@@ -471,6 +517,7 @@ void hport_close(struct hport *hp)
 	if (hp->sock >= 0)
 		session_end(hp, NULL);
 	event_del(&hp->retry_ev);
+	event_del(&hp->budget_ev);
 	if (hp->listen_fd >= 0) {
 		event_del(&hp->listen_ev);
 		fd_close(&hp->listen_fd);

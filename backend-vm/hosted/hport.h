@@ -11,6 +11,7 @@
 
 #include <event2/event_struct.h>
 
+#include "core/budget.h"
 #include "core/switch.h"
 #include "hosted/hworker.h"
 #include "vmm/hostlib/wire.h"
@@ -45,7 +46,9 @@ struct hport {
 	int backend_req_fd;
 	struct event listen_ev;
 	struct event sock_ev;
-	struct event retry_ev; /* client: connect; server: accept again after a refusal */
+	struct event retry_ev;	/* client: connect; server: accept again after a refusal */
+	struct event budget_ev; /* read sock again */
+	struct budget budget;
 	struct wire_reader reader;
 	struct hport_kick kicks[PORT_VRINGS];
 	int call_fd[PORT_VRINGS];

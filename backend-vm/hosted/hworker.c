@@ -15,6 +15,7 @@
 
 #define ROUNDS_PER_CLOCK 16
 #define EVENTS_MAX	 32
+#define NO_PORT		 BE_PORTS_MAX /* of the eventfd that workers wake each other with */
 
 uint64_t hworkers_now_ns(void)
 {
@@ -46,9 +47,9 @@ static void op_relax(void *ctx)
 	sched_yield();
 }
 
-int hworkers_watch(struct hworkers *hw, unsigned int worker, int fd)
+int hworkers_watch(struct hworkers *hw, unsigned int worker, int fd, unsigned int port)
 {
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u32 = port };
 
 	return epoll_ctl(hw->workers[worker].epfd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
 }
@@ -60,30 +61,39 @@ void hworkers_unwatch(struct hworkers *hw, unsigned int worker, int fd)
 
 /* ---- the loop ---- */
 
-/* Until a kick, hworkers_wake(), or the deadline. Nothing is read: events are edges. */
-static void hworker_wait(const struct hworker *h, uint64_t now, uint64_t deadline)
+/* Until a kick, hworkers_wake(), or the deadline. Nothing is read: events are edges. Returns the ports that kicked. */
+static uint32_t hworker_wait(const struct hworker *h, uint64_t now, uint64_t deadline)
 {
 	struct epoll_event events[EVENTS_MAX];
-	int ms = -1;
+	uint32_t ports = 0;
+	int ms = -1, num;
 
 	if (deadline != UINT64_MAX)
 		ms = (int)((deadline - now + 999999) / 1000000);
 	hport_calls_idle();
-	epoll_wait(h->epfd, events, EVENTS_MAX, ms);
+	num = epoll_wait(h->epfd, events, EVENTS_MAX, ms);
+	for (int i = 0; i < num; i++) {
+		if (events[i].data.u32 < NO_PORT)
+			ports |= BIT_U32(events[i].data.u32);
+	}
+	return ports;
 }
 
 /* Sleeps if it is time to. */
 static void hworker_sleep(struct hworker *h, struct poller *p, uint64_t now)
 {
 	struct worker *w = h->w;
+	uint32_t kicked = 0;
 	uint64_t deadline;
 
 	if (!poller_sleep(p, w, now, &deadline))
 		return;
 	if (worker_fall_asleep(w)) {
-		hworker_wait(h, now, deadline);
+		kicked = hworker_wait(h, now, deadline);
 		worker_rise(w);
 	}
+	for (; kicked; kicked &= kicked - 1)
+		worker_kicked(w, w->sw->ports[__builtin_ctz(kicked)], false);
 	worker_disarm(w);
 	poller_work(p, hworkers_now_ns());
 }
@@ -147,7 +157,7 @@ int hworkers_open(struct hworkers *hw, struct be_switch *sw, const struct be_opt
 		if (i == 0)
 			continue;
 		h->epfd = epoll_create1(EPOLL_CLOEXEC);
-		if (h->epfd < 0 || hworkers_watch(hw, i, h->wake_fd))
+		if (h->epfd < 0 || hworkers_watch(hw, i, h->wake_fd, NO_PORT))
 			return -errno;
 	}
 	event_assign(&hw->wake_ev, base, hw->workers[0].wake_fd, EV_READ | EV_ET | EV_PERSIST,

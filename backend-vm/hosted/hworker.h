@@ -28,6 +28,8 @@ struct hworkers {
 	const struct be_options *options;
 	unsigned int num;
 	uint32_t stop;
+	bool busy;	      /* worker 0: frames are being forwarded */
+	bool polling;	      /* worker 0: it has looked for events since it slept */
 	struct event wake_ev; /* of worker 0 */
 	struct hworker workers[WORKERS_MAX];
 };
@@ -44,8 +46,8 @@ void hworkers_close(struct hworkers *hw);
 /* Ends the sleep of a worker, or its next one. From any thread, and from signal handlers. */
 void hworkers_wake(struct hworkers *hw, unsigned int worker);
 
-/* Has a kick eventfd wake a worker other than 0, or not any more. 0 or -errno. */
-int hworkers_watch(struct hworkers *hw, unsigned int worker, int fd);
+/* Has a kick eventfd of a port wake a worker other than 0, or not any more. 0 or -errno. */
+int hworkers_watch(struct hworkers *hw, unsigned int worker, int fd, unsigned int port);
 void hworkers_unwatch(struct hworkers *hw, unsigned int worker, int fd);
 
 /* CLOCK_MONOTONIC. */

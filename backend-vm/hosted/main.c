@@ -250,6 +250,7 @@ static void run(struct backend *b)
 	for (;;) {
 		unsigned int frames = switch_poll(b->sw);
 
+		b->workers.busy |= frames > 0;
 		if (frames)
 			poller_work(&b->poller, now);
 		if (++rounds < ROUNDS_PER_CLOCK && (frames || poller_spins(&b->poller)))
@@ -262,12 +263,15 @@ static void run(struct backend *b)
 		if (now - last_events >= EVENTS_EVERY_NS) {
 			last_events = now;
 			event_base_loop(b->base, EVLOOP_NONBLOCK);
+			b->workers.polling = true;
 			if (stopped(b))
 				return;
 		}
+		b->workers.busy = frames > 0;
 		if (frames || !poller_sleep(&b->poller, w, now, &deadline))
 			continue;
 		if (worker_fall_asleep(w)) {
+			b->workers.polling = false;
 			wait_events(b, now, deadline);
 			worker_rise(w);
 		}

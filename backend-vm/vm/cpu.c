@@ -5,9 +5,14 @@
 
 #define ROUNDS_PER_CLOCK 16
 
+/* While polling, interrupts are let in this often to see whether somebody floods us with them. */
+#define WINDOW_NS UINT64_C(100000000)
+
 struct cpu {
 	struct worker *w;
 	struct poller poller;
+	uint64_t next_window_ns;
+	bool polling;		/* there was a window since it slept */
 	uint32_t windows_ended; /* when it forgot its translations last */
 };
 
@@ -42,6 +47,31 @@ void cpu_stats(struct be_switch *sw)
 	stats_page_share(sw, stats, &stats_requests);
 }
 
+/* Forgets the flags of kicks. True: there was one. */
+static bool take_kicks(struct cpu *cpu, bool polling)
+{
+	struct worker *w = cpu->w;
+	bool any = false;
+
+	for (unsigned int i = 0; i < w->sw->num_ports; i++) {
+		if (!rt_irq_take(cpu_kick_irq(i)))
+			continue;
+		worker_kicked(w, w->sw->ports[i], polling);
+		any = true;
+	}
+	return any;
+}
+
+static void cpu_window(struct cpu *cpu, uint64_t now)
+{
+	bool kicked;
+
+	rt_irq_window();
+	kicked = take_kicks(cpu, cpu->polling) && cpu->polling;
+	cpu->polling = true;
+	cpu->next_window_ns = now + (kicked ? KICKS_WINDOW_NS : WINDOW_NS);
+}
+
 /*
  * A kick that comes after the rings were armed raises the flag, so the flag is forgotten before. One that came
  * earlier has left its work in the ring, where arming finds it.
@@ -51,7 +81,7 @@ static void cpu_sleep(struct cpu *cpu, uint64_t now)
 	struct worker *w = cpu->w;
 	uint64_t deadline;
 
-	rt_irq_take(CPU_KICK_IRQ);
+	take_kicks(cpu, cpu->polling);
 	if (!poller_sleep(&cpu->poller, w, now, &deadline))
 		return;
 	cpu_stats(w->sw);
@@ -60,7 +90,12 @@ static void cpu_sleep(struct cpu *cpu, uint64_t now)
 		worker_rise(w);
 	}
 	worker_disarm(w);
-	poller_work(&cpu->poller, rt_now_ns());
+	now = rt_now_ns();
+	worker_set_time(w, now);
+	take_kicks(cpu, false);
+	cpu->polling = false;
+	cpu->next_window_ns = now + WINDOW_NS;
+	poller_work(&cpu->poller, now);
 }
 
 static void cpu_main(void *arg)
@@ -80,6 +115,8 @@ static void cpu_main(void *arg)
 		rounds = 0;
 		now = rt_now_ns();
 		worker_set_time(cpu->w, now);
+		if (now >= cpu->next_window_ns)
+			cpu_window(cpu, now);
 		if (worked)
 			poller_work(&cpu->poller, now);
 		else

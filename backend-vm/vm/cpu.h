@@ -9,8 +9,11 @@
 #include "core/poll.h"
 #include "core/stats.h"
 
-/* What kicks raise at CPUs but 0; there each port has a number of its own. */
-#define CPU_KICK_IRQ 127
+/* What kicks of a port raise, at whichever CPU waits for them. */
+static inline unsigned int cpu_kick_irq(unsigned int port)
+{
+	return 2 * port + 1;
+}
 
 /* How many workers there are to be: one for each CPU. */
 unsigned int cpu_count(void);

@@ -37,8 +37,10 @@ struct appliance {
 	unsigned int num;
 	unsigned int bdfs[BE_PORTS_MAX];
 	struct vport *ports[BE_PORTS_MAX];
-	uint64_t next_window_ns;
+	uint64_t next_window_ns, last_window_ns;
 	uint64_t window_ns; /* doubles while nothing comes of it */
+	bool polling;	    /* there was a window since it slept */
+	bool kicked;	    /* the last one found kicks that should not have come */
 	uint64_t activity[BE_PORTS_MAX];
 	uint64_t next_stats_ns;
 };
@@ -160,25 +162,31 @@ static void announce_stats(struct appliance *a)
 
 /* ---- the loop ---- */
 
-/* Flags of interrupts that came in. Those of work interrupts have done their service by waking us. */
-static void take_irqs(struct appliance *a)
+/* Flags of interrupts that came in. Those of work interrupts have done their service by waking us. True: some came. */
+static bool take_irqs(struct appliance *a, bool polling)
 {
+	bool any = false;
+
 	for (unsigned int i = 0; i < a->num; i++) {
 		struct vport *vp = a->ports[i];
 
-		if (rt_irq_take(vp->conf.work_irq))
+		if (rt_irq_take(vp->conf.work_irq)) {
 			vport_kicked(vp);
+			worker_kicked(&a->sw->workers[0], &vp->port, polling);
+			any = true;
+		}
 		if (rt_irq_take(vp->conf.config_irq))
 			vport_status(vp);
 	}
+	return any;
 }
 
-static bool control(struct appliance *a)
+static bool control(struct appliance *a, bool busy)
 {
 	bool work = false;
 
 	for (unsigned int i = 0; i < a->num; i++)
-		work |= vport_control(a->ports[i]);
+		work |= vport_control(a->ports[i], busy);
 	return work;
 }
 
@@ -188,7 +196,7 @@ static bool pending(struct appliance *a, uint64_t now, uint64_t *deadline)
 	bool ending = false;
 
 	for (unsigned int i = 0; i < a->num; i++) {
-		if (vport_arm(a->ports[i]))
+		if (vport_arm(a->ports[i], now, deadline))
 			return true;
 		ending |= a->ports[i]->state == VPORT_ENDING;
 	}
@@ -225,15 +233,21 @@ static bool all_active(struct appliance *a)
 
 static void irq_window(struct appliance *a, uint64_t now)
 {
-	if (all_active(a)) {
-		a->window_ns = IRQ_WINDOW_NS;
-	} else {
-		rt_irq_window();
-		take_irqs(a);
-		a->window_ns =
-			a->window_ns < IRQ_WINDOW_MAX_NS ? a->window_ns * 2 : IRQ_WINDOW_MAX_NS;
+	bool active = all_active(a);
+
+	/* Somebody may flood us with kicks, so a window comes from time to time in any case. */
+	if (active && !a->kicked && now < a->last_window_ns + IRQ_WINDOW_MAX_NS) {
+		a->next_window_ns = now + IRQ_WINDOW_NS;
+		return;
 	}
-	a->next_window_ns = now + a->window_ns;
+	rt_irq_window();
+	a->kicked = take_irqs(a, a->polling) && a->polling;
+	a->polling = true;
+	a->last_window_ns = now;
+	a->window_ns = a->window_ns < IRQ_WINDOW_MAX_NS ? a->window_ns * 2 : IRQ_WINDOW_MAX_NS;
+	if (active)
+		a->window_ns = IRQ_WINDOW_NS;
+	a->next_window_ns = now + (a->kicked ? KICKS_WINDOW_NS : a->window_ns);
 }
 
 /* What is due by the clock while polling. */
@@ -254,7 +268,7 @@ static void sleep_until_work(struct appliance *a, uint64_t now)
 	struct worker *w = &a->sw->workers[0];
 	uint64_t deadline;
 
-	take_irqs(a);
+	take_irqs(a, a->polling);
 	if (!poller_sleep(&a->poller, w, now, &deadline))
 		return;
 	if (!pending(a, now, &deadline) && worker_fall_asleep(w)) {
@@ -266,7 +280,9 @@ static void sleep_until_work(struct appliance *a, uint64_t now)
 	now = rt_now_ns();
 	a->window_ns = IRQ_WINDOW_NS;
 	a->next_window_ns = now + IRQ_WINDOW_NS;
-	take_irqs(a);
+	switch_set_time(a->sw, now);
+	take_irqs(a, false);
+	a->polling = false;
 	check_ending(a);
 	poller_work(&a->poller, now);
 }
@@ -288,7 +304,7 @@ static _Noreturn void run(struct appliance *a)
 		rounds = 0;
 		now = rt_now_ns();
 		timed(a, now);
-		if (control(a) || worked)
+		if (control(a, worked) || worked)
 			poller_work(&a->poller, now);
 		else
 			sleep_until_work(a, now);

@@ -7,6 +7,10 @@
 /* Messages taken of one port before the data path gets its turn. */
 #define MESSAGES_PER_TURN 8
 
+/* Lines about one port in a second, which all its front-end can provoke: a console is slow. */
+#define LOG_LINES 10
+#define LOG_NS	  UINT64_C(1000000000)
+
 /* ---- core/be.h ---- */
 
 static int op_send(void *ctx, const struct vhost_user_msg *msg)
@@ -91,12 +95,24 @@ static void op_route_kick(void *ctx, unsigned int queue, unsigned int worker)
 	struct vport *vp = ctx;
 
 	if (vp->sw->num_workers == 1 ||
-	    (worker && !gd_vvu_bind_kick_to(&vp->dev, queue, CPU_KICK_IRQ, worker)))
+	    (worker && !gd_vvu_bind_kick_to(&vp->dev, queue, cpu_kick_irq(vp->port.index), worker)))
 		return;
 	if (gd_vvu_bind_kick(&vp->dev, queue))
 		rt_log(GD_LOG_WARN, "%s: the device does not bind the notification of ring %u",
 		       vp->port.name, queue);
 	vp->pass_on |= BIT_U32(worker);
+}
+
+static void op_hold_kick(void *ctx, unsigned int queue, bool hold, unsigned int worker)
+{
+	struct vport *vp = ctx;
+
+	if (hold)
+		gd_vvu_unbind_kick(&vp->dev, queue);
+	else if (vp->sw->num_workers > 1)
+		op_route_kick(vp, queue, worker);
+	else
+		gd_vvu_bind_kick(&vp->dev, queue);
 }
 
 void vport_kicked(struct vport *vp)
@@ -132,12 +148,38 @@ static void op_err(void *ctx, unsigned int queue)
 	gd_vvu_err(&vp->dev, queue);
 }
 
+/* One more line about the port? *left_out: how many there were not since the last one. */
+static bool log_pass(struct vport *vp, unsigned int *left_out)
+{
+	uint64_t now = rt_now_ns();
+
+	if (now - vp->log_since_ns >= LOG_NS || !vp->log_since_ns) {
+		vp->log_since_ns = now;
+		vp->log_lines = 0;
+	}
+	if (vp->log_lines == LOG_LINES) {
+		vp->log_left_out++;
+		return false;
+	}
+	vp->log_lines++;
+	*left_out = vp->log_left_out;
+	vp->log_left_out = 0;
+	return true;
+}
+
 static void op_log(void *ctx, enum be_log_level level, const char *port, const char *text)
 {
+	struct vport *vp = ctx;
+	unsigned int left_out;
 	static const enum gd_log_level levels[] = { GD_LOG_ERROR, GD_LOG_WARN, GD_LOG_INFO,
 						    GD_LOG_DEBUG };
 
-	rt_log(levels[level], "%s: %s", port, text);
+	if (level != BE_LOG_DEBUG && !log_pass(vp, &left_out))
+		return;
+	if (level != BE_LOG_DEBUG && left_out)
+		rt_log(levels[level], "%s: %s (%u lines left out)", port, text, left_out);
+	else
+		rt_log(levels[level], "%s: %s", port, text);
 }
 
 static const struct be_ops vvu_ops = {
@@ -147,6 +189,7 @@ static const struct be_ops vvu_ops = {
 	.window_end = op_window_end,
 	.bind_kick = op_bind_kick,
 	.route_kick = op_route_kick,
+	.hold_kick = op_hold_kick,
 	.bind_call = op_bind,
 	.bind_err = op_bind,
 	.bind_backend_req = op_bind_backend_req,
@@ -198,7 +241,12 @@ static void vport_reset(struct vport *vp)
 /* Our side ends the session: the device says when that is done. */
 static void vport_end(struct vport *vp)
 {
-	rt_log(GD_LOG_WARN, "%s: session ended: %s", vp->port.name, vp->port.reason.s);
+	struct text line;
+
+	text_init(&line);
+	text_add(&line, "session ended: ");
+	text_add(&line, vp->port.reason.s);
+	op_log(vp, BE_LOG_WARN, vp->port.name, line.s);
 	vp->state = VPORT_ENDING;
 	gd_vvu_set_up(&vp->dev, false);
 	vport_forget(vp);
@@ -229,17 +277,20 @@ void vport_status(struct vport *vp)
 		rt_log(GD_LOG_DEBUG, "%s: front-end disconnected", vp->port.name);
 	vport_forget(vp);
 	vp->state = VPORT_CLOSED;
-	vport_ready(vp);
+	/* Front-ends that come and go all the time have to wait for each other, not others for them. */
+	budget_pay(&vp->budget, rt_now_ns(), 0, false, BUDGET_SESSION_NS);
+	vp->ready_due = true;
 }
 
 void vport_ready(struct vport *vp)
 {
+	vp->ready_due = false;
 	gd_vvu_set_up(&vp->dev, true);
 }
 
 static bool vport_due(const struct vport *vp)
 {
-	return vp->dead || port_busy(&vp->port) || touch_due(&vp->touch);
+	return vp->dead || vp->ready_due || port_busy(&vp->port) || touch_due(&vp->touch);
 }
 
 static bool vport_receives(const struct vport *vp)
@@ -247,44 +298,68 @@ static bool vport_receives(const struct vport *vp)
 	return vp->state != VPORT_BROKEN && vp->state != VPORT_ENDING;
 }
 
-bool vport_arm(struct vport *vp)
+bool vport_arm(struct vport *vp, uint64_t now_ns, uint64_t *deadline_ns)
 {
-	return vport_receives(vp) && (vport_due(vp) || gd_vvu_arm(&vp->dev));
+	if (!vport_receives(vp))
+		return false;
+	if (!budget_ok(&vp->budget, now_ns)) {
+		uint64_t at = budget_ok_at(&vp->budget);
+
+		if (at < *deadline_ns)
+			*deadline_ns = at;
+		return false;
+	}
+	return vport_due(vp) || gd_vvu_arm(&vp->dev);
 }
 
-bool vport_control(struct vport *vp)
+/* One message, or one slice of what it needs. False: enough for this turn. *least_ns grows by its least price. */
+static bool vport_step(struct vport *vp, uint64_t *least_ns)
 {
 	struct vhost_user_msg msg;
+	int ret;
+
+	if (port_busy(&vp->port)) {
+		if (port_step(&vp->port))
+			vport_end(vp);
+		/* One slice, then the other ports. */
+		return false;
+	}
+	ret = gd_vvu_recv(&vp->dev, &msg);
+	if (ret < 0)
+		vp->dead = true;
+	if (ret == 0)
+		vp->port.counters[CTR_TOUCHED_KIB] += touch_step(&vp->touch, vp->p) / 1024;
+	if (ret <= 0)
+		return false;
+	*least_ns += budget_message_ns(&msg);
+	vport_begin(vp);
+	if (port_message(&vp->port, &msg, PORT_FDS_AS_DUE)) {
+		vport_end(vp);
+		return false;
+	}
+	return true;
+}
+
+bool vport_control(struct vport *vp, bool busy)
+{
+	uint64_t start, least_ns = 0;
 
 	if (!vport_receives(vp) || !(vport_due(vp) || gd_vvu_pending(&vp->dev)))
 		return false;
+	start = rt_now_ns();
+	if (!budget_ok(&vp->budget, start)) {
+		vp->port.counters[CTR_CONTROL_WAITS]++;
+		return false;
+	}
 	if (vp->dead) {
 		vport_reset(vp);
 		return true;
 	}
-	for (unsigned int i = 0; i < MESSAGES_PER_TURN; i++) {
-		int ret;
-
-		if (port_busy(&vp->port)) {
-			ret = port_step(&vp->port);
-			if (ret)
-				vport_end(vp);
-			/* One slice, then the other ports. */
-			return true;
-		}
-		ret = gd_vvu_recv(&vp->dev, &msg);
-		if (ret < 0)
-			vp->dead = true;
-		if (ret == 0)
-			vp->port.counters[CTR_TOUCHED_KIB] += touch_step(&vp->touch, vp->p) / 1024;
-		if (ret <= 0)
-			return true;
-		vport_begin(vp);
-		if (port_message(&vp->port, &msg, PORT_FDS_AS_DUE)) {
-			vport_end(vp);
-			return true;
-		}
-	}
+	if (vp->ready_due)
+		vport_ready(vp);
+	for (unsigned int i = 0; i < MESSAGES_PER_TURN && vport_step(vp, &least_ns); i++)
+		;
+	budget_pay(&vp->budget, start, rt_now_ns() - start, busy, least_ns);
 	return true;
 }
 

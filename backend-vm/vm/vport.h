@@ -11,6 +11,7 @@
 #ifndef BACKEND_VM_VPORT_H
 #define BACKEND_VM_VPORT_H
 
+#include "core/budget.h"
 #include "core/switch.h"
 #include "gd/vvu.h"
 #include "touch.h"
@@ -33,6 +34,10 @@ struct vport {
 	bool dead;	      /* the device broke its contract: reset it */
 	uint32_t pass_on;     /* workers whose kicks raise work_irq */
 	struct touch touch;
+	struct budget budget;
+	bool ready_due; /* the device is to be told that the back-end is there */
+	uint64_t log_since_ns;
+	unsigned int log_lines, log_left_out; /* since then */
 };
 
 struct vport_conf {
@@ -56,13 +61,14 @@ void vport_status(struct vport *vp);
 /* work_irq was raised: wakes other workers whose kick that may have been. */
 void vport_kicked(struct vport *vp);
 
-/* Does what is due on the control channel. True when there was something. */
-bool vport_control(struct vport *vp);
+/* Does what is due on the control channel. True when there was something. busy: frames are being forwarded. */
+bool vport_control(struct vport *vp, bool busy);
 
 /*
- * Before sleeping, after arming kicks: asks the device to interrupt for the next message. True when vport_control() has
- * something to do already. No exit.
+ * Before sleeping, after arming kicks: asks the device to interrupt for the next message. True when
+ * vport_control() has something to do already. No exit. A port that has used up its budget is left alone:
+ * *deadline comes down to when it has one again.
  */
-bool vport_arm(struct vport *vp);
+bool vport_arm(struct vport *vp, uint64_t now_ns, uint64_t *deadline_ns);
 
 #endif

@@ -208,6 +208,20 @@ int gd_vvu_bind_kick_to(struct gd_vvu *v, unsigned int queue, unsigned int irq, 
 	return err;
 }
 
+int gd_vvu_unbind_kick(struct gd_vvu *v, unsigned int queue)
+{
+	int err;
+
+	if (queue >= v->max_queues)
+		return -EINVAL;
+	err = write_kick_vector(v, queue, VIRTIO_MSI_NO_VECTOR);
+	if (err)
+		return err;
+	count_target(v, v->kick_vectors[queue], -1);
+	v->kick_vectors[queue] = 0;
+	return 0;
+}
+
 int gd_vvu_bind_kick(struct gd_vvu *v, unsigned int queue)
 {
 	return gd_vvu_bind_kick_to(v, queue, v->work_irq, 0);

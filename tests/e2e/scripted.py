@@ -76,6 +76,20 @@ class Echo(Vm, hosted.Echo):
     """The other application."""
 
 
+class Floods(Vm, hosted.Floods):
+    """Kicks and messages without end."""
+    waits = "port.p0.messages"  # on a slow machine proxy and VMM are slower than what the port may send
+
+
+class PollingFloods(Vm, hosted.PollingFloods):
+    """The same under the eyes of an appliance that never sleeps."""
+    waits = Floods.waits
+
+
+class Limited(Vm, hosted.Limited):
+    """Rate limits."""
+
+
 class Misbehaviour(Vm, hosted.Backend):
     """What gets as far as the appliance."""
 

@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -461,6 +462,99 @@ also(globals(), Traffic, *KINDS)
 also(globals(), NeverPolling, "Packed", "SmpPackedPairs")
 also(globals(), Echo, "SmpPackedPairs")
 also(globals(), Misbehaviour, *KINDS)
+
+
+class Floods(Backend):
+    """A port that does something all the time, beside two that go on working. Counters say that it was noticed."""
+    waits = "port.p0.control_waits"
+
+    def setUp(self):
+        super().setUp()
+        self.a, self.b = self.guest(1), self.guest(2)
+        self.exchange(self.a, self.b, 1, 2)  # both are known from now on, and nothing is flooded
+
+    def while_flooding(self, flood, counter):
+        """Calls flood() again and again until the counter has grown; meanwhile frames pass between others."""
+        stop = threading.Event()
+        errors = []
+
+        def run():
+            try:
+                while not stop.is_set():
+                    flood()
+            except OSError as error:
+                errors.append(error)
+        before = self.counter(counter)
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            procs.wait_until(lambda: errors or self.counter(counter) > before, f"{counter} counts", 60, 0.02)
+            for k in range(20):
+                self.exchange(self.a, self.b, 1, 2, k)
+        finally:
+            stop.set()
+            thread.join()
+        self.assertEqual(errors, [])
+
+    def exchange(self, a, b, i, k, n=0):
+        """A frame each way between two guests."""
+        a.tx.send_frame(frame(i, k, b"there %d" % n))
+        self.assertEqual(b.rx.recv_frame(30), frame(i, k, b"there %d" % n))
+        b.tx.send_frame(frame(k, i, b"back %d" % n))
+        self.assertEqual(a.rx.recv_frame(30), frame(k, i, b"back %d" % n))
+
+    def test_kicks(self):
+        """Its kicks are held off; it is served all the same, then and later, and so is the next front-end."""
+        flooder = self.guest(0)
+        self.while_flooding(lambda: os.eventfd_write(flooder.tx.kick_fd, 1), "port.p0.kick_floods")
+        self.proc.wait_line("p0: kicks in vain", 10, self.mark)
+        for k in range(20):
+            self.exchange(flooder, self.a, 0, 1, k)
+        self.opened.remove(flooder)
+        flooder.close()
+        procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", 10, 0.01)
+        self.exchange(self.guest(0), self.a, 0, 1)
+
+    def test_messages(self):
+        """They wait for their turn, none is lost."""
+        flooder = self.guest(0)
+        fds = [new_eventfd() for _ in range(2)]
+        number = iter(range(1 << 30))
+
+        def swap():
+            flooder.fe.vring_fd("SET_VRING_CALL", 1, fds[next(number) & 1])
+        self.while_flooding(swap, self.waits)
+        flooder.fe.sock.settimeout(60)
+        flooder.fe.get_u64("GET_FEATURES")
+        flooder.fe.vring_fd("SET_VRING_CALL", 1, flooder.tx.call_fd)
+        self.exchange(flooder, self.a, 0, 1)
+        for fd in fds:
+            os.close(fd)
+
+
+class PollingFloods(Floods):
+    """The same where nobody ever sleeps."""
+    words = ("switch", "poll=always")
+
+
+class Limited(Backend):
+    """A rate limit: later, but all, and in order."""
+    words = ("switch", "poll=never", "port.p0.pps=200", "port.p1.rate=1M")
+
+    def test_frames_wait(self):
+        """More than may be sent at once."""
+        guests = [self.guest(i) for i in range(3)]
+        guests[2].tx.send_frame(frame(2))
+        for g in guests[:2]:
+            self.assertEqual(g.rx.recv_frame(), frame(2))
+        for i in range(2):
+            sent = [frame(i, 2, b"%03d" % k + bytes(1000)) for k in range(40)]
+            for f in sent:
+                guests[i].tx.send_frame(f)
+            for f in sent:
+                self.assertEqual(guests[2].rx.recv_frame(30), f)
+            self.assertGreater(self.counter(f"port.p{i}.rate_waits"), 0)
+        self.assertEqual(self.counter("switch.frames_dropped"), 0)
 
 
 class Client(unittest.TestCase):

@@ -76,6 +76,11 @@ static void op_route_kick(void *ctx, unsigned int queue, unsigned int worker)
 	__atomic_store_n(&((struct fake *)ctx)->kick_owner[queue], worker, __ATOMIC_RELAXED);
 }
 
+static void op_hold_kick(void *ctx, unsigned int queue, bool hold, unsigned int worker)
+{
+	((struct fake *)ctx)->kick_held[queue] = hold;
+}
+
 static int op_bind(void *ctx, unsigned int queue, bool present, const char **why)
 {
 	return 0;
@@ -111,6 +116,7 @@ const struct be_ops fake_ops = {
 	.window_end = op_end,
 	.bind_kick = op_bind_kick,
 	.route_kick = op_route_kick,
+	.hold_kick = op_hold_kick,
 	.bind_call = op_bind,
 	.bind_err = op_bind,
 	.bind_backend_req = op_bind_req,

@@ -30,6 +30,7 @@ struct fake {
 	unsigned int calls[PORT_VRINGS], errs[PORT_VRINGS];
 	unsigned int kicks_bound[PORT_VRINGS];
 	unsigned int kick_owner[PORT_VRINGS];
+	bool kick_held[PORT_VRINGS];
 	unsigned int replies;
 	struct vhost_user_msg reply;
 	unsigned int windows, begun, ended;

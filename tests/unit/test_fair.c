@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "abi/virtio_config.h"
+#include "core/budget.h"
 #include "core/poll.h"
 
 #define BASE                                                                                       \
@@ -337,6 +338,129 @@ static void limited_port_lets_sleep(void **state)
 	assert_true(vq_drv_kick_needed(&ports[0].drv[1]));
 }
 
+/* ---- kicks ---- */
+
+static void kicks(unsigned int port, unsigned int num, bool polling)
+{
+	for (unsigned int i = 0; i < num; i++)
+		worker_kicked(&sw->workers[0], &ports[port].port, polling);
+	switch_poll(sw);
+}
+
+static void kicks_in_vain_are_held_off(void **state)
+{
+	struct poller p;
+	struct be_options o;
+	uint64_t deadline, now = START;
+
+	be_options_init(&o);
+	o.poll = BE_POLL_NEVER;
+	poller_init(&p, &o, now);
+	/* The first one has not been followed by anything yet. */
+	kicks(0, KICKS_IN_VAIN + 1, false);
+	assert_false(ports[0].port.kicks.held);
+	kicks(0, 1, false);
+	assert_true(ports[0].port.kicks.held);
+	assert_true(ports[0].kick_held[1] && ports[0].kick_held[3]);
+	assert_false(ports[0].kick_held[0] || ports[1].kick_held[1]);
+	assert_int_equal(ctr(0, CTR_KICK_FLOODS), 1);
+	/* It is looked at every millisecond, and served. */
+	assert_true(poller_sleep(&p, &sw->workers[0], now, &deadline));
+	assert_int_equal(deadline, now + POLL_NO_KICK_NS);
+	worker_disarm(&sw->workers[0]);
+	fill(0, 0, 1, 60);
+	assert_int_equal(switch_poll(sw), 1);
+	/* A kick fd sent again changes nothing. */
+	assert_int_equal(fake_vring_fd(&ports[0], VHOST_USER_SET_VRING_KICK, 1, true), 0);
+	assert_true(ports[0].kick_held[1]);
+	switch_set_time(sw, now + KICKS_HOLD_NS - 1);
+	assert_true(ports[0].port.kicks.held);
+	now += KICKS_HOLD_NS;
+	switch_set_time(sw, now);
+	assert_false(ports[0].port.kicks.held || ports[0].kick_held[1] || ports[0].kick_held[3]);
+	assert_true(poller_sleep(&p, &sw->workers[0], now, &deadline));
+	assert_true(deadline == UINT64_MAX);
+	/* Again at once: longer. */
+	kicks(0, KICKS_IN_VAIN + 2, false);
+	assert_true(ports[0].port.kicks.held);
+	switch_set_time(sw, now + KICKS_HOLD_NS);
+	assert_true(ports[0].port.kicks.held);
+	now += 2 * KICKS_HOLD_NS;
+	switch_set_time(sw, now);
+	assert_false(ports[0].port.kicks.held);
+	assert_int_equal(ctr(0, CTR_KICK_FLOODS), 2);
+}
+
+static void kicks_for_work_are_welcome(void **state)
+{
+	uint64_t now = START;
+
+	for (unsigned int i = 0; i < 5 * KICKS_IN_VAIN; i++) {
+		worker_kicked(&sw->workers[0], &ports[0].port, false);
+		fill(0, 0, 1, 60);
+		assert_int_equal(switch_poll(sw), 1);
+	}
+	assert_false(ports[0].port.kicks.held);
+	/* A thousand a second in vain are bearable. */
+	for (unsigned int i = 0; i < 10; i++) {
+		kicks(1, KICKS_IN_VAIN, false);
+		now += SECOND;
+		switch_set_time(sw, now);
+	}
+	assert_false(ports[1].port.kicks.held);
+	/* Messages are work, too. */
+	for (unsigned int i = 0; i < 3 * KICKS_IN_VAIN; i++) {
+		worker_kicked(&sw->workers[0], &ports[2].port, false);
+		fake_plain(&ports[2], VHOST_USER_GET_FEATURES);
+	}
+	assert_false(ports[2].port.kicks.held);
+	/* Frames are no excuse for kicks while the rings are polled. */
+	for (unsigned int i = 0; i < KICKS_IN_VAIN / KICKS_SEEN + 1; i++) {
+		worker_kicked(&sw->workers[0], &ports[0].port, true);
+		fill(0, 0, 1, 60);
+		switch_poll(sw);
+	}
+	assert_true(ports[0].port.kicks.held);
+}
+
+/* ---- messages ---- */
+
+static void messages_are_paid_for(void **state)
+{
+	const struct vhost_user_msg get = { .hdr = { .request = VHOST_USER_GET_FEATURES } };
+	const struct vhost_user_msg call = { .hdr = { .request = VHOST_USER_SET_VRING_CALL } };
+	struct budget b = { 0 };
+	uint64_t now = START;
+	unsigned int num;
+
+	assert_true(budget_message_ns(&call) > budget_message_ns(&get));
+	/* What a front-end needs to start is there at once; then it is so many a second. */
+	for (num = 0; budget_ok(&b, now); num++)
+		budget_pay(&b, now, 1000, true, budget_message_ns(&get));
+	assert_int_equal(num, BUDGET_BURST_NS / BUDGET_MESSAGE_NS);
+	for (uint64_t end = now + SECOND; now < end; now += 50000) {
+		if (!budget_ok(&b, now))
+			continue;
+		budget_pay(&b, now, 1000, true, budget_message_ns(&get));
+		num++;
+	}
+	assert_in_range(num, (BUDGET_BURST_NS + SECOND) / BUDGET_MESSAGE_NS - 1,
+			(BUDGET_BURST_NS + SECOND) / BUDGET_MESSAGE_NS + 1);
+	/* Costly ones may take a tenth of the time while others have work, and all of it while nobody has. */
+	assert_int_equal(budget_ok_at(&b), b.until - BUDGET_BURST_NS + BUDGET_WAKE_NS);
+	b.until = 0;
+	for (num = 0; num < 2000; num++) {
+		assert_true(budget_ok(&b, now));
+		budget_pay(&b, now, 1000000, false, 0);
+		now += 1000000;
+	}
+	for (num = 0; budget_ok(&b, now); num++) {
+		budget_pay(&b, now, 1000000, true, 0);
+		now += 1000000;
+	}
+	assert_in_range(num, BUDGET_BURST_NS / 10000000, BUDGET_BURST_NS / 9000000 + 1);
+}
+
 static void options_are_read(void **state)
 {
 	static const char *const bad[] = {
@@ -384,6 +508,9 @@ int main(void)
 		cmocka_unit_test(both_limits_hold),
 		T(limited_port_keeps_its_frames),
 		T(limited_port_lets_sleep),
+		T(kicks_in_vain_are_held_off),
+		T(kicks_for_work_are_welcome),
+		cmocka_unit_test(messages_are_paid_for),
 		cmocka_unit_test(options_are_read),
 	};
 

@@ -94,21 +94,30 @@ static void pins(void **state)
 /* A port that invents addresses fills its share and hurts nobody: every address learned before stays. */
 static void flood_of_one_port_is_contained(void **state)
 {
-	const unsigned int honest = 100;
-	unsigned int full = 0;
+	const unsigned int first = 100;
+	unsigned int honest = first, full = 0;
 
 	fdb_init(&fdb, 0x123456789abcdef, 300, 4);
-	for (uint32_t i = 0; i < honest; i++)
+	for (uint32_t i = 0; i < first; i++)
 		assert_int_equal(fdb_learn(&fdb, mac(i), 1 + i % 3, 0), FDB_LEARNED);
 	for (uint32_t i = 0; i < 1000000; i++) {
 		enum fdb_result r = fdb_learn(&fdb, mac(1000 + i), 0, 1);
 
 		assert_true(r == FDB_LEARNED || r == FDB_FULL);
 		full += r == FDB_FULL;
-		assert_true(fdb.per_port[0] <= FDB_ENTRIES / 4);
+		assert_true(fdb.per_port[0] <= FDB_ENTRIES / FDB_SHARES_MIN);
 	}
 	assert_true(full > 0);
-	for (uint32_t i = 0; i < honest; i++)
+	/* Nor does it keep others from being learned: next to no bucket is full of its addresses. */
+	full = 0;
+	for (uint32_t i = 0; i < 1000; i++)
+		full += fdb_learn(&fdb, mac(2000000 + i), 1, 1) == FDB_FULL;
+	assert_true(full <= 10);
+	for (uint32_t i = 0; i < 1000; i++) {
+		if (fdb_lookup(&fdb, mac(2000000 + i), 1) == 1)
+			honest++;
+	}
+	for (uint32_t i = 0; i < first; i++)
 		assert_int_equal(fdb_lookup(&fdb, mac(i), 1), 1 + i % 3);
 	fdb_flush(&fdb, 0);
 	assert_int_equal(fdb.num, honest);

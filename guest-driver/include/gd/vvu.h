@@ -102,6 +102,9 @@ int gd_vvu_bind_kick_to(struct gd_vvu *v, unsigned int queue, unsigned int irq, 
 /* The same to work_irq at the boot CPU. */
 int gd_vvu_bind_kick(struct gd_vvu *v, unsigned int queue);
 
+/* From now on a kick of queue raises nothing; it is remembered until the queue is bound again. 0, -EINVAL, -EIO. */
+int gd_vvu_unbind_kick(struct gd_vvu *v, unsigned int queue);
+
 void gd_vvu_call(struct gd_vvu *v, unsigned int queue);
 void gd_vvu_err(struct gd_vvu *v, unsigned int queue);
 

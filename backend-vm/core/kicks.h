@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Kick floods. A front-end can signal its kick eventfd as often as it likes, and each time costs the CPU that
+ * waits for it an interrupt. One that kicks in vain, more than KICKS_IN_VAIN times in a second, is held off:
+ * its kicks wake nobody any more, and its rings are looked at every millisecond instead, as rings without a
+ * kick fd are. After a second, or longer each time it turns out too early, it is let on again.
+ *
+ * In vain is a kick that was followed by neither a frame nor a message before the next one, and one that came while the
+ * rings were polled, when drivers are told not to kick; of those the interrupt window sees one at most, so each
+ * counts for KICKS_SEEN. Kicks that bring work are never too many: somebody asked for them.
+ */
+#ifndef VVU_CORE_KICKS_H
+#define VVU_CORE_KICKS_H
+
+#include <stdbool.h>
+
+#include "abi/base.h"
+
+struct be_switch;
+struct port;
+struct worker;
+
+#define KICKS_IN_VAIN 200u /* a second */
+#define KICKS_SEEN    10u
+#define KICKS_WINDOW_NS                                                                            \
+	UINT64_C(1000000) /* between looks for interrupts once there was one while polling */
+#define KICKS_HOLD_NS	UINT64_C(1000000000)
+#define KICKS_HOLD_MAX	UINT64_C(16000000000)
+#define KICKS_FORGET_NS UINT64_C(60000000000)
+
+/* Of one port, by one worker. */
+struct kick_watch {
+	uint64_t since_ns;
+	uint64_t work; /* done for the port when it kicked last */
+	uint32_t in_vain;
+};
+
+/* Of one port. */
+struct kick_hold {
+	bool held;
+	uint32_t asked; /* by any worker */
+	uint64_t until_ns;
+	uint64_t hold_ns;
+};
+
+/* The worker was interrupted by a kick of the port. polling: it has not slept since the last look. */
+void worker_kicked(struct worker *w, struct port *port, bool polling);
+
+/* Worker 0, the others standing: holds off ports for which that was asked. */
+void switch_hold_kicks(struct be_switch *sw);
+/* Worker 0: lets those on again whose time is over. */
+void switch_release_kicks(struct be_switch *sw);
+
+#endif
