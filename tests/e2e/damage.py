@@ -127,8 +127,7 @@ def starve(run, path, pump):
     try:
         victim = Victim(path, FileMemory(fs.file("memory", SIZE), SIZE))
         victim.works(pump, b"before")
-        damage.punch(victim.memory.fd, 0, SIZE)
-        fs.fill()
+        fs.starve(victim.memory.fd)
         victim.expect_end("a page of its file is missing")
         victim.close()
     finally:

@@ -323,8 +323,7 @@ class Peer:
 
     def do_starve(self, number):
         """The same, and there are no pages to fill it again."""
-        self.do_punch(number)
-        self.fs.fill()
+        self.fs.starve(self.regions[number].fd)
         return self._expect_end()
 
     def _expect_end(self):

@@ -46,6 +46,8 @@ class Filesystem:
     def __init__(self, kind, size):
         name = {"small": b"tmpfs", "huge": b"hugetlbfs"}[kind]
         options = f"size={size}" + (",pagesize=2M" if kind == "huge" else "")
+        self.size = size
+        self.taken = 0
         self.reserved = contextlib.ExitStack()
         if kind == "huge" and not self.reserved.enter_context(testpmd.hugepages(size >> 20)):
             self.reserved.close()
@@ -61,9 +63,26 @@ class Filesystem:
         os.ftruncate(fd, size)
         return fd
 
-    def fill(self):
-        """Takes all room that is left."""
-        fd = self.file("taker", 0)
+    def starve(self, fd):
+        """Punches holes as large as a file, for which there is no room any more."""
+        size = os.fstat(fd).st_size
+        whole = True
+        while whole:
+            punch(fd, 0, size)
+            self._fill()
+            # Whoever uses the memory may have filled them again before we took the room, or be about to: a page that
+            # is being made belongs to no file yet.
+            while self._used() < self.size:
+                os.sched_yield()
+            whole = os.fstat(fd).st_blocks * 512 >= size
+
+    def _used(self):
+        names = os.listdir(self.dir)
+        return sum(os.stat(name, dir_fd=self.dir).st_blocks * 512 for name in names)
+
+    def _fill(self):
+        self.taken += 1
+        fd = self.file(f"taker{self.taken}", 0)
         at = 0
         for piece in (HUGE_PAGE, mmap.PAGESIZE):
             while not LIBC.fallocate(fd, 0, at, piece):

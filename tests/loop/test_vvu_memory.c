@@ -486,6 +486,53 @@ static void test_beats(void **state)
 	close_regions(&r, 1);
 }
 
+/* No inotify: its length is looked at with each beat. */
+static void test_not_to_be_watched(void **state)
+{
+	struct world *w = *state;
+	struct world_region r = { 0, MIB, 0, make_memory(MIB, 1) };
+	int inotify = w->dev->shm.watch.inotify;
+
+	w->dev->shm.watch.inotify = -1;
+	world_set_table(w, &r, 1);
+	w->dev->shm.watch.inotify = inotify;
+	assert_int_equal(w->f.watchers, 1);
+	beat(w);
+	assert_int_equal(seen(w, 0), memory_word(0, 1));
+	assert_int_equal(ftruncate(r.fd, MIB - 4096), 0);
+	fake_wait(&w->f, 100);
+	assert_int_equal(seen(w, 0), memory_word(0, 1));
+	beat(w);
+	assert_int_equal(w->f.watchers, 0);
+	world_expect_end(w, true, "truncated");
+	close_regions(&r, 1);
+}
+
+/* KVM says where: that settles it, though nothing is wrong with the file any more. */
+static void test_fault_at(void **state)
+{
+	struct world *w = *state;
+	struct world_region r = { 0, MIB, 0, make_memory(MIB, 1) };
+	const uint64_t outside[] = { w->drv.shm_gpa - 8, w->drv.shm_gpa + MIB, 0,
+				     MACHINE_GPA_UNKNOWN };
+	bool repaired;
+
+	world_set_table(w, &r, 1);
+	for (unsigned int i = 0; i < ARRAY_LEN(outside); i++) {
+		pthread_mutex_lock(&w->f.m.lock);
+		repaired = machine_memory_fault(&w->f.m, outside[i]);
+		pthread_mutex_unlock(&w->f.m.lock);
+		assert_false(repaired);
+	}
+	pthread_mutex_lock(&w->f.m.lock);
+	repaired = machine_memory_fault(&w->f.m, w->drv.shm_gpa + MIB - 4096);
+	pthread_mutex_unlock(&w->f.m.lock);
+	assert_true(repaired);
+	assert_int_equal(seen(w, 0), 0);
+	world_expect_end(w, true, "could not provide");
+	close_regions(&r, 1);
+}
+
 static int ordinary_file(void)
 {
 	return open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
@@ -696,6 +743,8 @@ int main(void)
 		EXPLICIT(test_truncated),
 		EXPLICIT(test_truncated_unseen),
 		EXPLICIT(test_beats),
+		EXPLICIT(test_not_to_be_watched),
+		EXPLICIT(test_fault_at),
 		EXPLICIT(test_bad_tables),
 		EXPLICIT(test_too_large),
 		CLASSIC(test_too_large),
