@@ -34,8 +34,10 @@ static const char usage_text[] =
 	"  --prefault           have all memory there before it is used, the front-ends' too\n"
 	"  --cpus N             virtual CPUs (default 1)\n"
 	"  --vvu link=PATH,port=NAME[,shm=SIZE][,queues=N][,virtio-id=N][,uuid=UUID]\n"
+	"          [,replace=on|off]\n"
 	"                       a device that serves port NAME of the proxy whose link socket is\n"
-	"                       PATH; repeat for more ports\n"
+	"                       PATH; repeat for more ports. replace=on: takes the port over from\n"
+	"                       the VMM that serves it\n"
 	"  --serial stdio|file=PATH|none\n"
 	"                       where the first serial port goes (default stdio)\n"
 	"  --control PATH       socket for status requests, one JSON object per line\n"
@@ -148,7 +150,9 @@ static int set_vvu_number(struct parse *p, const char *key, const char *value)
 				   VIRTIO_ID_MAX);
 		return 0;
 	}
-	return bad(p, "--vvu: unknown key '%s'; known are link, port, shm, queues, virtio-id, uuid",
+	return bad(p,
+		   "--vvu: unknown key '%s'; known are link, port, shm, queues, virtio-id, uuid, "
+		   "replace",
 		   key);
 }
 
@@ -173,6 +177,12 @@ static int set_vvu_key(void *arg, const char *key, const char *value)
 				   "'_', '.', '-' and starts with a letter or digit",
 				   value);
 		return set_text(p, &v->port, "--vvu port", value);
+	}
+	if (!strcmp(key, "replace")) {
+		v->replace = !strcmp(value, "on");
+		if (!v->replace && strcmp(value, "off"))
+			return bad(p, "--vvu: replace=%s: give on or off", value);
+		return 0;
 	}
 	if (!strcmp(key, "uuid")) {
 		if (parse_uuid(value, v->uuid))

@@ -18,6 +18,7 @@ struct conf_vvu {
 	uint64_t shm;	 /* bytes of the shared-memory BAR; 0: the default */
 	uint32_t queues; /* 1..VVU_MAX_VHOST_QUEUES */
 	uint32_t virtio_id;
+	bool replace;  /* take the port over from the VMM that serves it */
 	bool has_uuid; /* else derived from the port's name */
 	uint8_t uuid[16];
 };

@@ -3,7 +3,8 @@
  * vvu-vmm: one back-end VM.
  *
  * Start: 1. options; 2. the main loop and its signals; 3. the VM: hypervisor, memory, vCPUs, image,
- * devices (vm.c); 4. control socket and pid file; 5. the vCPU threads; 6. "ready", and the loop
+ * devices (vm.c); 4. control socket and pid file; 5. the vCPU threads; 6. "ready" (a VM that
+ * replaces another: when it serves), and the loop
  * runs whatever is not a vCPU until the guest powers off or a signal says stop. The end undoes it
  * in reverse.
  */
@@ -30,6 +31,18 @@ static void write_pid_file(const char *path)
 		die("--pid-file %s: %m", path);
 }
 
+/* Unless the VM that replaced this one has written its own there. */
+static void remove_pid_file(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	int pid = 0;
+
+	if (f && fscanf(f, "%d", &pid) == 1 && pid == getpid())
+		unlink(path);
+	if (f)
+		fclose(f);
+}
+
 static struct event_base *create_loop(void)
 {
 	struct event_base *base = NULL;
@@ -46,9 +59,11 @@ static int run(const struct vmm_conf *conf)
 {
 	struct event_base *base = create_loop();
 	struct control *control = NULL;
+	bool replaces;
 	struct vm vm;
 
 	vm_create(&vm, conf, base);
+	replaces = vm.replacing > 0;
 	if (conf->control) {
 		control = control_open(base, conf->control, status_control, &vm);
 		if (!control)
@@ -57,13 +72,14 @@ static int run(const struct vmm_conf *conf)
 	if (conf->pid_file)
 		write_pid_file(conf->pid_file);
 	vm_start(&vm);
-	prog_ready();
+	if (!replaces)
+		prog_ready(); /* else when it serves (vm_devices.c) */
 	event_base_dispatch(base);
 
 	control_close(control);
 	vm_destroy(&vm);
 	if (conf->pid_file)
-		unlink(conf->pid_file);
+		remove_pid_file(conf->pid_file);
 	event_base_free(base);
 	return vm.exit_status;
 }

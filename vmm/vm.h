@@ -58,6 +58,8 @@ struct vm {
 	struct rtc rtc;
 	struct pci_host *pci;
 	struct vvu_dev **ports; /* of conf->vvu, in order */
+	unsigned int replacing; /* ports that another VMM may still have */
+	unsigned int replaced;	/* ports that another VMM has now */
 	uint64_t restarts;
 
 	enum vm_state state; /* atomic; changed with run_lock held */

@@ -10,15 +10,16 @@
 #include "abi/machine.h"
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
+#include "vmm/hostlib/prog.h"
 #include "vmm/pci.h"
 #include "vmm/serial.h"
 #include "vmm/vm.h"
 #include "vmm/vvu_dev.h"
 
 /* Open files: our own, and of a port with 8 queue pairs: regions, and kick, call and err of each
- * queue. */
+ * queue; all that twice, once to keep. */
 #define FILES_OWN      64
-#define FILES_PER_PORT (41 + 3 * 16)
+#define FILES_PER_PORT (1 + 2 * (40 + 3 * 16))
 
 static void create_serial(struct vm *vm)
 {
@@ -88,6 +89,28 @@ static void size_windows(const struct vm *vm, uint64_t *bytes)
 	}
 }
 
+/* A VM that replaces another is ready when all its ports are its own; one that was replaced has nothing left to do. */
+static void on_port_event(void *arg, enum vvu_dev_event what)
+{
+	struct vm *vm = arg;
+
+	switch (what) {
+	case VVU_DEV_SERVING:
+		if (!--vm->replacing)
+			prog_ready();
+		break;
+	case VVU_DEV_SILENT:
+		prog_notify("X_VVU_SILENT=1");
+		break;
+	case VVU_DEV_REPLACED:
+		if (++vm->replaced < vm->conf->num_vvu)
+			break;
+		log_info(NULL, "another VM serves all ports now; ending");
+		vm_power_off(vm, 0);
+		break;
+	}
+}
+
 static void create_ports(struct vm *vm)
 {
 	unsigned int n = vm->conf->num_vvu;
@@ -107,11 +130,15 @@ static void create_ports(struct vm *vm)
 			.virtio_id = (uint16_t)c->virtio_id,
 			.prefault = vm->conf->prefault,
 			.uuid = c->has_uuid ? c->uuid : NULL,
+			.replace = c->replace,
+			.event = on_port_event,
+			.event_arg = vm,
 		};
 
 		vm->ports[i] = vvu_dev_new(&vm->machine, vm->pci, &dev);
 		if (!vm->ports[i])
 			die("--vvu port=%s: %m", c->port);
+		vm->replacing += c->replace;
 	}
 	free(bytes);
 }

@@ -45,12 +45,11 @@ static void dev_reset(struct virtio_dev *dev)
 {
 	struct vvu_dev *d = of_vdev(dev);
 
-	vvu_session_end(d, VVU_END_DRIVER, "the driver reset the device");
-	d->link.went_down = true;
+	vvu_session_end(d, VVU_END_LOST, "the device was reset");
+	vvu_link_went(d, LINK_BACKEND_LOST);
 	d->status = 0;
 	vvu_shm_clear(&d->shm);
 	vvu_notifications_reset(d);
-	vvu_link_wake(d);
 }
 
 static void dev_queue_notify(struct virtio_dev *dev, unsigned int queue)
@@ -82,7 +81,7 @@ static void status_write(struct vvu_dev *d, uint32_t value)
 		d->status |= VVU_STATUS_BACKEND_UP;
 	} else {
 		vvu_session_end(d, VVU_END_DRIVER, "the driver cleared BACKEND_UP");
-		d->link.went_down = true;
+		vvu_link_went(d, LINK_BACKEND_DOWN);
 		d->status = 0;
 	}
 	vvu_link_wake(d);
@@ -226,6 +225,8 @@ static void device_status(void *dev, struct json_object *out)
 	json_object_object_add(out, "layout",
 			       json_object_new_string(vvu_explicit(d) ? "explicit" : "classic"));
 	add_u64(out, "session", d->session.number);
+	add_u64(out, "records", d->keep.num);
+	json_object_object_add(out, "proxy_away", json_object_new_boolean(d->keep.away));
 	add_u64(out, "shm_bytes", d->shm.bytes);
 	add_u64(out, "regions", d->shm.num);
 	add_u64(out, "region_bytes", bytes);
@@ -347,6 +348,8 @@ static int init(struct vvu_dev *d, struct pci_host *pci, const struct vvu_dev_co
 		goto out_shm;
 	ret = vvu_session_init(d);
 	if (!ret)
+		ret = vvu_keep_init(d);
+	if (!ret)
 		ret = vvu_link_init(d);
 	if (!ret)
 		ret = machine_add_device(d->machine, d->port, &machine_ops, d);
@@ -361,6 +364,7 @@ out_machine:
 	machine_del_device(d->machine, d);
 out_link:
 	vvu_link_free(d);
+	vvu_keep_free(d);
 	vvu_session_free(d);
 	virtio_pci_free(&d->vp);
 out_shm:
@@ -382,6 +386,9 @@ struct vvu_dev *vvu_dev_new(struct machine *machine, struct pci_host *pci,
 	snprintf(d->port, sizeof(d->port), "%s", conf->port);
 	snprintf(d->who, sizeof(d->who), "port %s", d->port);
 	d->max_queues = conf->max_queues;
+	d->link.replace = conf->replace;
+	d->event = conf->event;
+	d->event_arg = conf->event_arg;
 	if (conf->uuid)
 		memcpy(d->uuid, conf->uuid, sizeof(d->uuid));
 	else
@@ -406,6 +413,7 @@ void vvu_dev_free(struct vvu_dev *d)
 	pci_fn_del(&d->vp.fn);
 	machine_del_device(d->machine, d);
 	vvu_link_free(d);
+	vvu_keep_free(d);
 	vvu_session_free(d);
 	virtio_pci_free(&d->vp);
 	vvu_shm_free(&d->shm);

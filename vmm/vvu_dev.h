@@ -20,14 +20,25 @@
 
 struct vvu_dev;
 
+/* What happens to a device beyond its guest. */
+enum vvu_dev_event {
+	VVU_DEV_SERVING,  /* a replacement: the port is its own now; at most once */
+	VVU_DEV_SILENT,	  /* a replacement: the VMM that has the port does not give it up */
+	VVU_DEV_REPLACED, /* another VMM has the port; at most once, and nothing follows */
+};
+typedef void (*vvu_dev_event_fn)(void *arg, enum vvu_dev_event what);
+
 struct vvu_dev_conf {
 	const char *link_path;
-	const char *port;    /* valid by prog_valid_port_name() */
-	uint64_t shm_bytes;  /* of the shared-memory BAR; power of two, at least VVU_SHM_MIN */
-	uint32_t max_queues; /* virtqueues, 1..VVU_MAX_VHOST_QUEUES */
-	uint16_t virtio_id;  /* VIRTIO_ID_VHOST_USER unless a third-party driver wants another */
-	bool prefault;	     /* populate a front-end's memory before the driver hears of it */
-	const uint8_t *uuid; /* 16 bytes, or NULL: derived from the port's name */
+	const char *port;	/* valid by prog_valid_port_name() */
+	uint64_t shm_bytes;	/* of the shared-memory BAR; power of two, at least VVU_SHM_MIN */
+	uint32_t max_queues;	/* virtqueues, 1..VVU_MAX_VHOST_QUEUES */
+	uint16_t virtio_id;	/* VIRTIO_ID_VHOST_USER unless a third-party driver wants another */
+	bool prefault;		/* populate a front-end's memory before the driver hears of it */
+	const uint8_t *uuid;	/* 16 bytes, or NULL: derived from the port's name */
+	bool replace;		/* to take the port over from the VMM that has it */
+	vvu_dev_event_fn event; /* NULL: none; called on the main loop with the machine locked */
+	void *event_arg;
 };
 
 /*

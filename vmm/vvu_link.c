@@ -3,14 +3,14 @@
  * A VVU device's connection to the proxy (abi/link.h).
  *
  * The proxy may come later, go and come back: the device tries again, after 10 ms at first, then at
- * growing intervals up to a second. Nothing else of the device depends on whether the link is
- * there.
+ * growing intervals up to a second. A session goes on without it where it can (vvu_keep.c).
  *
  * Reading follows the driver: a message for which the driver has no buffer is held (one, with its
  * fds) and nothing more is taken from the socket, so that nothing queues here. But the end of the
  * session may stand behind messages that are not taken; therefore what comes in while one is held
  * is peeked at (SO_PEEK_OFF: each packet once). When the session has ended, its messages need no
- * buffers any more: they are read and dropped, and their fds closed.
+ * buffers any more: they are read and dropped, and their fds closed. What a proxy that is gone has
+ * sent is read to its end first, if the session is kept: the front-end believes that it was heard.
  *
  * What is owed to the proxy is state, not a queue: a failed request, the end of a session, whether
  * the back-end is up. All of it is sent by vvu_link_work(), in that order, as the socket takes it.
@@ -50,6 +50,21 @@ static void drop_held(struct vvu_link *l)
 	l->holding = false;
 }
 
+static void tell(struct vvu_dev *d, enum vvu_dev_event what)
+{
+	if (d->event)
+		d->event(d->event_arg, what);
+}
+
+/* Something of the kept session goes with the link, and the next proxy could not know. */
+static bool something_lost(const struct vvu_dev *d)
+{
+	const struct link_header *held = &d->link.held.pkt.hdr;
+
+	return d->link.owe_result || (d->link.holding && held->kind == LINK_FRONTEND &&
+				      held->session == d->session.number);
+}
+
 /* The connection is over; packets not read go with it. */
 static void link_lost(struct vvu_dev *d, const char *why)
 {
@@ -65,17 +80,41 @@ static void link_lost(struct vvu_dev *d, const char *why)
 	l->read = NULL;
 	l->write = NULL;
 	fd_close(&l->sock);
+	vvu_keep_link_lost(d);
+	if (!d->keep.away || something_lost(d))
+		vvu_session_end(d, VVU_END_PROXY, "link to the proxy lost");
 	drop_held(l);
 	l->blocked = false;
+	l->hung_up = false;
 	l->told_up = false;
 	l->owe_result = false;
 	l->owe_session_down = false;
 	d->session.pending = 0;
-	vvu_session_end(d, VVU_END_PROXY, "link to the proxy lost");
-	retry_later(d);
+	if (!l->replaced)
+		retry_later(d);
 }
 
-int vvu_link_send(struct vvu_dev *d, const struct link_packet *pkt, uint32_t body_bytes)
+/*
+ * The same after a packet that could not be understood: what it would have changed is lost to the session. One that
+ * is only being given back has its proxy still to come.
+ */
+static void link_broken(struct vvu_dev *d, const char *why)
+{
+	if (!d->keep.offered)
+		vvu_session_end(d, VVU_END_PROXY, "link to the proxy lost (%s)", why);
+	link_lost(d, why);
+}
+
+/* The proxy has closed its end. */
+static void hang_up(struct vvu_dev *d)
+{
+	d->link.hung_up = true;
+	if (d->link.state == VVU_LINK_UP)
+		vvu_keep_begin(d);
+}
+
+int vvu_link_send(struct vvu_dev *d, const struct link_packet *pkt, uint32_t body_bytes,
+		  const int *fds, unsigned int num_fds)
 {
 	struct vvu_link *l = &d->link;
 	int ret;
@@ -84,7 +123,7 @@ int vvu_link_send(struct vvu_dev *d, const struct link_packet *pkt, uint32_t bod
 		return -ENOTCONN;
 	if (l->blocked)
 		return -EAGAIN;
-	ret = link_send(l->sock, pkt, body_bytes, NULL, 0);
+	ret = link_send(l->sock, pkt, body_bytes, fds, num_fds);
 	if (ret == -EAGAIN) {
 		l->blocked = true;
 		event_add(l->write, NULL);
@@ -108,9 +147,22 @@ void vvu_link_session_down(struct vvu_dev *d, uint32_t session, const char *why)
 	d->link.owe_session_down = true;
 }
 
+void vvu_link_went(struct vvu_dev *d, enum link_kind how)
+{
+	if (!d->link.went)
+		d->link.went = how;
+	vvu_link_wake(d);
+}
+
+void vvu_link_restart(struct vvu_dev *d)
+{
+	d->link.restart = true;
+	vvu_link_wake(d);
+}
+
 static bool send_text(struct vvu_dev *d, const struct link_packet *pkt, bool *owed)
 {
-	if (*owed && vvu_link_send(d, pkt, sizeof(pkt->body.text)) == -EAGAIN)
+	if (*owed && vvu_link_send(d, pkt, sizeof(pkt->body.text), NULL, 0) == -EAGAIN)
 		return false;
 	*owed = false;
 	return true;
@@ -129,19 +181,19 @@ static bool send_backend_up(struct vvu_dev *d)
 		.max_queues = d->max_queues,
 		.max_mem_slots = VHOST_USER_MEM_SLOTS_MAX,
 	};
-	ret = vvu_link_send(d, &pkt, sizeof(pkt.body.backend_up));
+	ret = vvu_link_send(d, &pkt, sizeof(pkt.body.backend_up), NULL, 0);
 	d->link.told_up = ret == 0;
 	return ret != -EAGAIN;
 }
 
-static bool send_backend_down(struct vvu_dev *d)
+static bool send_backend_went(struct vvu_dev *d)
 {
-	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND_DOWN } };
+	struct link_packet pkt = { .hdr = { .kind = (le16)d->link.went } };
 
-	if (vvu_link_send(d, &pkt, 0) == -EAGAIN)
+	if (vvu_link_send(d, &pkt, 0, NULL, 0) == -EAGAIN)
 		return false;
 	d->link.told_up = false;
-	d->session.pending = 0; /* the proxy ends whatever it has opened */
+	d->session.pending = 0; /* whatever the proxy has opened is not ours any more */
 	return true;
 }
 
@@ -150,12 +202,18 @@ static bool flush_owed(struct vvu_dev *d)
 {
 	struct vvu_link *l = &d->link;
 
-	if (!send_text(d, &l->result, &l->owe_result) ||
+	if (l->hung_up && !l->owe_result)
+		return true; /* nobody reads it */
+	if (l->hung_up) {
+		link_lost(d, "closed, a failure untold");
+		return false;
+	}
+	if (!vvu_keep_give(d) || !send_text(d, &l->result, &l->owe_result) ||
 	    !send_text(d, &l->session_down, &l->owe_session_down))
 		return false;
-	if (l->told_up && l->went_down && !send_backend_down(d))
+	if (l->told_up && l->went && !send_backend_went(d))
 		return false;
-	l->went_down = false;
+	l->went = 0;
 	if (!l->told_up && vvu_is_up(d))
 		return send_backend_up(d);
 	return true;
@@ -168,9 +226,16 @@ static void send_hello(struct vvu_dev *d)
 
 	hello->magic = LINK_MAGIC;
 	hello->version = LINK_VERSION;
+	if (d->link.replace)
+		hello->flags |= LINK_HELLO_REPLACEMENT;
+	if (d->keep.away) {
+		hello->flags |= LINK_HELLO_KEPT;
+		hello->session = d->session.number;
+		d->keep.offered = true;
+	}
 	snprintf(hello->port, sizeof(hello->port), "%s", d->port);
 	snprintf(hello->who, sizeof(hello->who), "vvu-vmm[%d]", (int)getpid());
-	if (vvu_link_send(d, &pkt, sizeof(*hello)))
+	if (vvu_link_send(d, &pkt, sizeof(*hello), NULL, 0))
 		link_lost(d, "no hello");
 }
 
@@ -178,7 +243,7 @@ static void send_hello(struct vvu_dev *d)
 static void link_error(struct vvu_dev *d, const char *why)
 {
 	log_peer(LOG_L_WARN, d->who, "link: %s", why);
-	link_lost(d, why);
+	link_broken(d, why);
 }
 
 static void welcome(struct vvu_dev *d)
@@ -202,6 +267,10 @@ static void session_up(struct vvu_dev *d, uint32_t number)
 		link_error(d, "session number 0");
 		return;
 	}
+	if (number == d->session.number && d->keep.handed) {
+		vvu_keep_adopted(d);
+		return;
+	}
 	if (!d->link.told_up)
 		return; /* opened before the proxy read that the back-end went down; it knows by now
 			 */
@@ -223,17 +292,74 @@ static void session_down(struct vvu_dev *d, uint32_t number, char *why)
 		vvu_session_end(d, VVU_END_PROXY, "%s", why);
 }
 
-/* A front-end's message: 1 done with; 0 has to wait. */
-static int frontend(struct vvu_dev *d, struct wire_packet *p)
+static void record(struct vvu_dev *d, struct wire_packet *p)
+{
+	const char *why;
+
+	if (vvu_keep_record(d, p, &why))
+		link_error(d, why);
+}
+
+/* What belongs to a session and has a place in its order: 1 done with; 0 has to wait. */
+static int of_session(struct vvu_dev *d, struct wire_packet *p)
 {
 	uint32_t number = p->pkt.hdr.session;
 
-	if (number && number == d->session.number)
+	if (number && number == d->session.number && p->pkt.hdr.kind == LINK_FRONTEND)
 		return vvu_session_frontend(d, p);
+	if (number && number == d->session.number) {
+		record(d, p);
+		return 1;
+	}
 	if (number && number == d->session.pending)
 		return 0;
 	fds_close(p->fds, p->num_fds);
 	return 1;
+}
+
+static void replaced(struct vvu_dev *d)
+{
+	d->link.replaced = true;
+	vvu_session_end(d, VVU_END_PROXY, "another VMM has the port now");
+	link_lost(d, "another VMM has the port");
+	tell(d, VVU_DEV_REPLACED);
+}
+
+/* A notice for a VMM that is to replace another. */
+static void replacement(struct vvu_dev *d, int kind)
+{
+	if (!d->link.replace) {
+		link_error(d, "we replace nobody");
+		return;
+	}
+	if (kind == LINK_SERVING)
+		d->link.replace = false;
+	tell(d, kind == LINK_SERVING ? VVU_DEV_SERVING : VVU_DEV_SILENT);
+}
+
+static void notice(struct vvu_dev *d, struct wire_packet *p)
+{
+	switch (p->pkt.hdr.kind) {
+	case LINK_SESSION_UP:
+		session_up(d, p->pkt.hdr.session);
+		break;
+	case LINK_SESSION_DOWN:
+		session_down(d, p->pkt.hdr.session, p->pkt.body.text.text);
+		break;
+	case LINK_ANSWERED:
+		if (d->session.number && p->pkt.hdr.session == d->session.number)
+			vvu_keep_answered(d, p->pkt.hdr.seq);
+		break;
+	case LINK_SILENT:
+	case LINK_SERVING:
+		replacement(d, p->pkt.hdr.kind);
+		break;
+	case LINK_REPLACED:
+		replaced(d);
+		break;
+	default:
+		link_error(d, "unexpected packet");
+	}
 }
 
 /* 1: done with; 0: the packet has to wait. */
@@ -242,18 +368,16 @@ static int handle_packet(struct vvu_dev *d, struct wire_packet *p)
 	bool up = d->link.state == VVU_LINK_UP;
 	int kind = p->pkt.hdr.kind;
 
-	if (up && kind == LINK_FRONTEND)
-		return frontend(d, p);
+	if (up && (kind == LINK_FRONTEND || kind == LINK_RECORD))
+		return of_session(d, p);
 	fds_close(p->fds, p->num_fds);
 	p->num_fds = 0;
 	if (!up && kind == LINK_WELCOME)
 		welcome(d);
 	else if (!up && kind == LINK_REJECT)
 		rejected(d, p);
-	else if (up && kind == LINK_SESSION_UP)
-		session_up(d, p->pkt.hdr.session);
-	else if (up && kind == LINK_SESSION_DOWN)
-		session_down(d, p->pkt.hdr.session, p->pkt.body.text.text);
+	else if (up)
+		notice(d, p);
 	else
 		link_error(d, "unexpected packet");
 	return 1;
@@ -278,8 +402,13 @@ static void peek_on(struct vvu_dev *d)
 			continue;
 		if (n < 0 && errno == EAGAIN)
 			return;
+		if (n <= 0 && !l->hung_up) {
+			hang_up(d);
+			continue; /* with an error pending there may be more */
+		}
 		if (n <= 0) {
-			link_lost(d, n ? strerror(errno) : "closed");
+			if (!d->keep.away)
+				link_lost(d, "closed");
 			return;
 		}
 		if ((size_t)n == sizeof(pkt.hdr) + sizeof(pkt.body.text) &&
@@ -297,7 +426,7 @@ static void retry_held(struct vvu_dev *d)
 {
 	struct vvu_link *l = &d->link;
 
-	if (l->holding && frontend(d, &l->held))
+	if (l->holding && of_session(d, &l->held))
 		l->holding = false;
 }
 
@@ -314,10 +443,16 @@ static void read_packets(struct vvu_dev *d)
 		ret = link_recv(l->sock, &l->held);
 		if (ret == 0)
 			return;
-		if (ret < 0) {
-			link_lost(d, ret == -ECONNRESET ? "closed" : strerror(-ret));
-			return;
+		if (ret == -ECONNRESET && !l->hung_up) {
+			hang_up(d);
+			continue;
 		}
+		if (ret == -ECONNRESET)
+			link_lost(d, "closed");
+		else if (ret < 0)
+			link_broken(d, strerror(-ret));
+		if (ret < 0)
+			return;
 		l->holding = true;
 		if (handle_packet(d, &l->held))
 			l->holding = false;
@@ -329,8 +464,14 @@ void vvu_link_work(struct vvu_dev *d)
 {
 	struct vvu_link *l = &d->link;
 
-	if (l->state == VVU_LINK_DOWN)
+	if (l->restart)
+		link_lost(d, "it begins anew");
+	l->restart = false;
+	if (l->state == VVU_LINK_DOWN) {
+		if (d->keep.away)
+			vvu_session_tx(d);
 		return;
+	}
 	if (l->state == VVU_LINK_UP && !flush_owed(d))
 		return; /* not before what is owed; the write event comes */
 	begin_pending(d);

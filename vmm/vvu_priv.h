@@ -10,6 +10,7 @@
  *   vvu_prefault.c having that memory there before the driver uses it
  *   vvu_watch.c    noticing that it is gone
  *   vvu_link.c     the connection to the proxy
+ *   vvu_keep.c     what is kept of a session while the proxy is away
  *
  * All of it runs under the machine lock, on a vCPU thread (register writes) or on the main loop
  * (everything else). Only the main loop does input and output on the link; a vCPU thread changes
@@ -137,16 +138,40 @@ struct vvu_link {
 	struct event *retry;
 	struct event *wake;
 	unsigned int backoff_ms;
-	bool blocked; /* a send did not go; the write event is armed */
-	bool holding; /* held is a message that the driver has no buffer for yet */
+	bool blocked;  /* a send did not go; the write event is armed */
+	bool hung_up;  /* the proxy is gone; what it has sent is still being read */
+	bool restart;  /* it is to be given up and opened again */
+	bool replaced; /* another VMM has the port: it is not opened again */
+	bool replace;  /* hello says that we replace the VMM that has the port */
+	bool holding;  /* held is a message that the driver has no buffer for yet */
 	struct wire_packet held;
 	/* Owed to the proxy, in this order. */
 	bool owe_result;
 	struct link_packet result;
 	bool owe_session_down;
 	struct link_packet session_down;
-	bool went_down; /* since told_up the driver was down, if only for a moment */
-	bool told_up;	/* the proxy has a BACKEND_UP of ours that nothing took back */
+	/* Since told_up the driver was down, if only for a moment: LINK_BACKEND_DOWN or _LOST; 0: it was not. */
+	unsigned int went;
+	bool told_up; /* the proxy has a BACKEND_UP of ours that nothing took back */
+};
+
+struct vvu_record;
+
+/* Of the session that is up. */
+struct vvu_keep {
+	struct vvu_record *records[LINK_RECORDS_MAX];
+	unsigned int num;
+	uint32_t received; /* seq of the last request of the front-end */
+	uint32_t answered; /* the front-end has its answers up to that one */
+	uint32_t wanted[VVU_REQUESTS_MAX];
+	unsigned int num_wanted;
+	bool away;	       /* no proxy has the session; there is a session, and its record */
+	bool offered;	       /* the link's hello named it */
+	bool handed;	       /* all of it has been sent on this link */
+	unsigned int given;    /* records sent on this link */
+	unsigned int limit_ms; /* how long it is kept */
+	struct event *timer;
+	struct event *watch; /* the front-end's socket, for hang-up */
 };
 
 struct vvu_counters {
@@ -162,6 +187,8 @@ struct vvu_dev {
 	char port[LINK_PORT_NAME_MAX + 1];
 	char who[LINK_PORT_NAME_MAX + 6]; /* "port NAME", for log lines */
 	char *link_path;
+	vvu_dev_event_fn event;
+	void *event_arg;
 	uint32_t status;
 	uint32_t max_queues;
 	uint8_t uuid[16];
@@ -171,6 +198,7 @@ struct vvu_dev {
 	struct vvu_shm shm;
 	struct vvu_session session;
 	struct vvu_link link;
+	struct vvu_keep keep;
 	struct vvu_counters counters;
 	struct vq_chain chain; /* scratch */
 };
@@ -241,14 +269,15 @@ void vvu_rings_write(struct vvu_dev *d, uint64_t offset, unsigned int size, uint
 enum vvu_end {
 	VVU_END_PROXY,	/* the proxy ended it, or is gone */
 	VVU_END_DEVICE, /* we end it and tell the proxy why */
-	VVU_END_DRIVER	/* the driver went down; BACKEND_DOWN says so */
+	VVU_END_DRIVER, /* the driver went down; BACKEND_DOWN says so */
+	VVU_END_LOST	/* the driver is gone or broken; BACKEND_LOST says so */
 };
 int vvu_session_init(struct vvu_dev *d);
 void vvu_session_free(struct vvu_dev *d);
 void vvu_session_begin(struct vvu_dev *d, uint32_t number);
 void vvu_session_end(struct vvu_dev *d, enum vvu_end how, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* The device can't go on: ends the session, sets DEVICE_NEEDS_RESET. */
+/* The device can't go on: the session is lost to it, sets DEVICE_NEEDS_RESET. */
 void vvu_broken(struct vvu_dev *d, const char *why);
 /*
  * One LINK_FRONTEND packet of the current session. 1: done with (its fds taken or closed); 0: the
@@ -284,11 +313,38 @@ void vvu_link_free(struct vvu_dev *d);
 void vvu_link_wake(struct vvu_dev *d);
 /* Does it now (main loop). */
 void vvu_link_work(struct vvu_dev *d);
-/* Sends now (main loop): 0, -EAGAIN (the link is woken when it can go), -ENOTCONN. */
-int vvu_link_send(struct vvu_dev *d, const struct link_packet *pkt, uint32_t body_bytes);
+/*
+ * Sends now (main loop): 0, -EAGAIN (the link is woken when it can go), -ENOTCONN, -errno. The fds stay the
+ * caller's.
+ */
+int vvu_link_send(struct vvu_dev *d, const struct link_packet *pkt, uint32_t body_bytes,
+		  const int *fds, unsigned int num_fds);
 /* Tells the proxy that request seq was not carried out. One at a time: link.owe_result must be
  * clear. */
 void vvu_link_result(struct vvu_dev *d, uint32_t seq, const char *why);
 void vvu_link_session_down(struct vvu_dev *d, uint32_t session, const char *why);
+/* The back-end is not up any more, or was not for a moment: LINK_BACKEND_DOWN or LINK_BACKEND_LOST. */
+void vvu_link_went(struct vvu_dev *d, enum link_kind how);
+/* Gives the connection up, soon, and opens another one. */
+void vvu_link_restart(struct vvu_dev *d);
+
+/* --- vvu_keep.c --- */
+int vvu_keep_init(struct vvu_dev *d);
+void vvu_keep_free(struct vvu_dev *d);
+/* A LINK_RECORD of the current session; its fds are taken or closed. -errno: *why says which rule it broke. */
+int vvu_keep_record(struct vvu_dev *d, struct wire_packet *p, const char **why);
+/* Request seq of the front-end has been carried out; it is to be answered. The front-end has its answers up to seq. */
+void vvu_keep_received(struct vvu_dev *d, uint32_t seq, bool wants_answer);
+void vvu_keep_answered(struct vvu_dev *d, uint32_t seq);
+/* The proxy is gone. True: the session goes on. */
+bool vvu_keep_begin(struct vvu_dev *d);
+/* The link on which the session was, or was being, given back is over. */
+void vvu_keep_link_lost(struct vvu_dev *d);
+/* Gives back what the link's hello announced, if it did. False: the link is full, come again. */
+bool vvu_keep_give(struct vvu_dev *d);
+/* The proxy goes on with the session. */
+void vvu_keep_adopted(struct vvu_dev *d);
+/* The session is over. */
+void vvu_keep_clear(struct vvu_dev *d);
 
 #endif

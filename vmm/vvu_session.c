@@ -76,6 +76,7 @@ void vvu_session_end(struct vvu_dev *d, enum vvu_end how, const char *fmt, ...)
 	vvu_prefault_cancel(d);
 	vvu_rings_clear(d);
 	vvu_shm_revoke(&d->shm);
+	vvu_keep_clear(d);
 	if (d->link.holding) {
 		fds_close(d->link.held.fds, d->link.held.num_fds);
 		d->link.holding = false;
@@ -88,7 +89,9 @@ void vvu_session_end(struct vvu_dev *d, enum vvu_end how, const char *fmt, ...)
 	if (how == VVU_END_DEVICE)
 		vvu_link_session_down(d, number, why);
 	if (how == VVU_END_DRIVER)
-		d->link.went_down = true;
+		vvu_link_went(d, LINK_BACKEND_DOWN);
+	if (how == VVU_END_LOST)
+		vvu_link_went(d, LINK_BACKEND_LOST);
 	log_peer(how == VVU_END_DEVICE ? LOG_L_WARN : LOG_L_INFO, d->who, "session %u ended: %s",
 		 number, why);
 	d->status = 0;
@@ -98,10 +101,9 @@ void vvu_session_end(struct vvu_dev *d, enum vvu_end how, const char *fmt, ...)
 
 void vvu_broken(struct vvu_dev *d, const char *why)
 {
-	vvu_session_end(d, VVU_END_DEVICE, "the back-end's driver: %s", why);
+	vvu_session_end(d, VVU_END_LOST, "the back-end's driver: %s", why);
 	virtio_dev_needs_reset(&d->vp.dev, why);
-	d->link.went_down = true;
-	vvu_link_wake(d);
+	vvu_link_went(d, LINK_BACKEND_LOST);
 }
 
 /* --- requests that will be answered --- */
@@ -177,6 +179,7 @@ static void expect_answer(struct vvu_dev *d, struct vhost_user_msg *msg, uint32_
 	bool asked = vu_expects_reply(msg, s->protocol_features);
 	struct vvu_request *r;
 
+	vvu_keep_received(d, seq, asked);
 	if (!(s->protocol_features & VHOST_USER_PF_MASK(REPLY_ACK)))
 		msg->hdr.flags &= ~(le32)VHOST_USER_NEED_REPLY_MASK;
 	if (token)
@@ -366,6 +369,8 @@ static int frontend_request(struct vvu_dev *d, struct wire_packet *p)
 				why);
 	} else if (ret > 0) {
 		log_peer(LOG_L_WARN, d->who, "%s: %s", vu_frontend_name(msg->hdr.request), why);
+		vvu_keep_received(d, p->pkt.hdr.seq,
+				  vu_expects_reply(msg, d->session.protocol_features));
 		vvu_link_result(d, p->pkt.hdr.seq, why);
 	} else if (vvu_prefault_begin(d)) {
 		d->session.carried_out = true;
@@ -423,6 +428,7 @@ int vvu_session_frontend(struct vvu_dev *d, struct wire_packet *p)
 
 /* --- from the driver --- */
 
+/* -ENOTCONN: there is no proxy to send it to. */
 static int send_backend(struct vvu_dev *d, const struct vhost_user_msg *msg, uint32_t seq)
 {
 	struct link_packet pkt = {
@@ -430,8 +436,10 @@ static int send_backend(struct vvu_dev *d, const struct vhost_user_msg *msg, uin
 	};
 	uint32_t bytes = vu_msg_bytes(msg);
 
+	if (d->keep.away)
+		return -ENOTCONN;
 	memcpy(&pkt.body.msg, msg, bytes);
-	return vvu_link_send(d, &pkt, bytes);
+	return vvu_link_send(d, &pkt, bytes, NULL, 0);
 }
 
 /* -EAGAIN: the link is full, the same message has to come again. */
@@ -472,7 +480,7 @@ static int backend_request(struct vvu_dev *d, const struct vhost_user_msg *msg)
 	}
 	if (!d->session.backend_channel)
 		return 0; /* draft A: requests before the channel is there are discarded */
-	return send_backend(d, msg, 0) == -EAGAIN ? -EAGAIN : 0;
+	return send_backend(d, msg, 0) ? -EAGAIN : 0;
 }
 
 static int backend_message(struct vvu_dev *d)
@@ -493,7 +501,7 @@ static int backend_message(struct vvu_dev *d)
 						     : backend_request(d, &msg);
 }
 
-/* Takes one chain. 1; 0: none, or the link is full. */
+/* Takes one chain. 1; 0: none; -EAGAIN: it has to wait for the link. */
 static int take_tx(struct vvu_dev *d, bool drop)
 {
 	struct vq_dev *tx = &d->vp.dev.queues[VVU_QUEUE_TX].vq;
@@ -505,7 +513,7 @@ static int take_tx(struct vvu_dev *d, bool drop)
 		return 0;
 	if (!drop && backend_message(d) == -EAGAIN) {
 		vq_dev_unget(tx, 1);
-		return 0;
+		return -EAGAIN;
 	}
 	vq_dev_put(tx, d->chain.ref, 0);
 	vq_dev_publish(tx);
@@ -518,16 +526,18 @@ void vvu_session_tx(struct vvu_dev *d)
 {
 	struct vq_dev *tx = &d->vp.dev.queues[VVU_QUEUE_TX].vq;
 	unsigned int budget = 2 * VVU_QUEUE_SIZE;
+	int ret;
 
 	while (!d->link.blocked && virtio_dev_queue_ready(&d->vp.dev, VVU_QUEUE_TX)) {
 		if (budget-- == 0) {
 			vvu_link_wake(d); /* a driver that never stops must not keep the lock */
 			break;
 		}
-		if (take_tx(d, false))
-			continue;
-		if (d->link.blocked || !virtio_dev_queue_ready(&d->vp.dev, VVU_QUEUE_TX) ||
-		    !vq_dev_kick_enable(tx))
+		ret = take_tx(d, false);
+		if (ret < 0)
+			break;
+		if (!ret &&
+		    (!virtio_dev_queue_ready(&d->vp.dev, VVU_QUEUE_TX) || !vq_dev_kick_enable(tx)))
 			break;
 	}
 }
@@ -539,6 +549,7 @@ void vvu_session_drop_tx(struct vvu_dev *d)
 	if (!virtio_dev_queue_ready(&d->vp.dev, VVU_QUEUE_TX))
 		return;
 	num = vq_dev_avail(&d->vp.dev.queues[VVU_QUEUE_TX].vq);
-	while (num-- > 0 && virtio_dev_queue_ready(&d->vp.dev, VVU_QUEUE_TX) && take_tx(d, true))
+	while (num-- > 0 && virtio_dev_queue_ready(&d->vp.dev, VVU_QUEUE_TX) &&
+	       take_tx(d, true) > 0)
 		;
 }

@@ -8,7 +8,9 @@
  * Invariants: without a session no eventfd of a peer is attached; in the end nothing is left of
  * slots, routes, eventfds or descriptors.
  */
+#include <event2/event.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "fuzz.h"
@@ -44,6 +46,8 @@ struct run {
 
 static int events[EVENTFDS];
 static int files[2];
+static int alive[2]; /* a front-end's connection */
+static int gone[2];  /* the same, closed at its end */
 
 static void once(void)
 {
@@ -54,6 +58,9 @@ static void once(void)
 		events[i] = eventfd(0, EFD_NONBLOCK);
 	for (unsigned int i = 0; i < 2; i++)
 		files[i] = make_memory(FILE_BYTES, i);
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, alive) == 0);
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, gone) == 0);
+	close(gone[1]);
 }
 
 static uint64_t bar(const struct run *r, unsigned int index)
@@ -323,13 +330,75 @@ static void proxy_session(struct run *r)
 	}
 }
 
+static void proxy_packet(struct run *r, struct link_packet *pkt, uint32_t bytes, const int *fds,
+			 unsigned int num)
+{
+	uint8_t which = input_u8(r->in);
+
+	pkt->hdr.session = which & 0x80 ? which : r->session - (which & 1);
+	pkt->hdr.seq = which;
+	if (r->proxy.link >= 0)
+		link_send(r->proxy.link, pkt, bytes, fds, num);
+}
+
+static void proxy_record(struct run *r)
+{
+	const int all[] = { alive[0], gone[0], events[0], files[0], alive[0], events[1], files[1] };
+	struct link_packet pkt = { .hdr = { .kind = LINK_RECORD } };
+	uint8_t how = input_u8(r->in);
+
+	pkt.body.record.kind = how & 1;
+	pkt.body.record.index = input_u8(r->in) & 7;
+	pkt.body.record.bytes = input_u8(r->in);
+	input_bytes(r->in, pkt.body.record.data, pkt.body.record.bytes & 7);
+	proxy_packet(r, &pkt, LINK_RECORD_HDR + pkt.body.record.bytes, all + (how >> 1 & 3),
+		     (how >> 3) % (LINK_RECORD_FDS_MAX + 1));
+}
+
+static void proxy_notice(struct run *r)
+{
+	static const enum link_kind kinds[] = { LINK_ANSWERED, LINK_SESSION_UP, LINK_SERVING,
+						LINK_SILENT,   LINK_WELCOME,	LINK_BACKEND_LOST };
+	uint8_t how = input_u8(r->in);
+	struct link_packet pkt = { .hdr = { .kind = kinds[how % ARRAY_LEN(kinds)] } };
+
+	if (how == 0xff)
+		pkt.hdr.kind = LINK_REPLACED;
+	proxy_packet(r, &pkt, 0, NULL, 0);
+}
+
+/* The proxy dies; the next one comes as far as the input has it. */
+static void proxy_restart(struct run *r)
+{
+	uint8_t how = input_u8(r->in);
+
+	fake_proxy_hang_up(&r->proxy);
+	if (how & 1)
+		fake_step(&r->f);
+	if (r->dev->link.state == VVU_LINK_DOWN && !r->dev->link.replaced)
+		event_active(r->dev->link.retry, EV_TIMEOUT, 0);
+	fake_step(&r->f);
+	if (!fake_proxy_accept(&r->proxy) || fake_proxy_recv(&r->proxy) != LINK_HELLO)
+		return;
+	CHECK(!(r->proxy.in.pkt.body.hello.flags & LINK_HELLO_KEPT) ||
+	      r->proxy.in.pkt.body.hello.session == r->dev->session.number);
+	if (how & 2)
+		fake_proxy_notice(&r->proxy, LINK_WELCOME, 0);
+	if (how & 4)
+		fake_step(&r->f);
+	if (how & 8)
+		event_active(r->dev->keep.timer, EV_TIMEOUT, 0);
+}
+
 static void step(struct run *r)
 {
 	fake_step(&r->f);
 	while (r->proxy.link >= 0 && fake_proxy_recv(&r->proxy) > 0)
 		CHECK(r->proxy.in.pkt.hdr.session <= r->session);
+	CHECK(!r->dev->keep.away || (r->dev->session.number && r->dev->keep.num));
 	if (r->dev->session.number)
 		return;
+	CHECK(!r->dev->keep.num);
 	CHECK(fake_num_irqfds(&r->f) == 0);
 	CHECK(fake_num_ioevents(&r->f) <= VVU_NUM_QUEUES);
 }
@@ -393,6 +462,12 @@ static void operation(struct run *r)
 	case 15:
 		if (op > 240)
 			machine_reset(r);
+		else if (op > 160)
+			proxy_record(r);
+		else if (op > 80)
+			proxy_notice(r);
+		else
+			proxy_restart(r);
 		break;
 	default:
 		step(r);

@@ -126,6 +126,12 @@ def vvu_guest():
         write("vvu_guest", name + "classic", bytes([5 | rings]) + session + again + session)
     slots = b"".join(bytes([11, add << 1]) + step for add in range(4)) + b"\x0b\x03" + step + answer(38) + step
     write("vvu_guest", "slots", b"\x07" + post + up + slots)
+    # 177: a record (which kind and fds, index, size, data, which session), 87: a notice, 15: another proxy
+    keep = b"\xb1\x08\x00\x03abc\x00" + b"\xb1\x15\x01\x00\x00" + b"\x57\x00\x08" + step
+    successor, has_it = b"\x0f\x07", b"\x57\x01\x00" + step
+    kept = keep + successor + has_it + kicks + successor + has_it + send(11) + step + b"\x0f\x0f" + step + b"\xb1\x0a\x00\x00\x00" + step
+    write("vvu_guest", "kept", b"\x07" + session + kept)
+    write("vvu_guest", "replaced", b"\x07" + session + keep + b"\x57\xff\x00" + step)
     write("vvu_guest", "registers", b"\x00" + b"".join(
         b"\x00" + bytes([width]) + struct.pack("<HI", offset, value)
         for width, offset, value in ((2, 8, 1), (2, 12, 1), (0, 20, 11), (1, 22, 1), (1, 24, 16), (2, 32, 0x20000),

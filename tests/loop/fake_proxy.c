@@ -84,6 +84,20 @@ void fake_proxy_text(struct fake_proxy *p, enum link_kind kind, uint32_t session
 	require(link_send(p->link, &pkt, sizeof(pkt.body.text), NULL, 0) == 0, "link_send");
 }
 
+void fake_proxy_record(struct fake_proxy *p, uint32_t session, unsigned int kind,
+		       unsigned int index, const char *data, const int *fds, unsigned int num_fds)
+{
+	struct link_packet pkt = { .hdr = { .kind = LINK_RECORD, .session = session } };
+	struct link_record *rec = &pkt.body.record;
+
+	rec->kind = (le16)kind;
+	rec->index = (le16)index;
+	rec->bytes = (le32)strlen(data);
+	memcpy(rec->data, data, rec->bytes);
+	require(link_send(p->link, &pkt, LINK_RECORD_HDR + rec->bytes, fds, num_fds) == 0,
+		"link_send");
+}
+
 void fake_proxy_message(struct fake_proxy *p, uint32_t session, uint32_t seq,
 			const struct vhost_user_msg *msg, const int *fds, unsigned int num_fds)
 {

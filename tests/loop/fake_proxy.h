@@ -25,6 +25,9 @@ int fake_proxy_recv(struct fake_proxy *p);
 /* A packet without body, and one with a text. */
 void fake_proxy_notice(struct fake_proxy *p, enum link_kind kind, uint32_t session);
 void fake_proxy_text(struct fake_proxy *p, enum link_kind kind, uint32_t session, const char *text);
+/* A record to keep. The fds stay the caller's. */
+void fake_proxy_record(struct fake_proxy *p, uint32_t session, unsigned int kind,
+		       unsigned int index, const char *data, const int *fds, unsigned int num_fds);
 /* A message of the front-end. The fds stay the caller's. */
 void fake_proxy_message(struct fake_proxy *p, uint32_t session, uint32_t seq,
 			const struct vhost_user_msg *msg, const int *fds, unsigned int num_fds);

@@ -373,7 +373,8 @@ static void test_reset_in_session(void **state)
 	assert_int_equal(gd_virtio_status(&w->drv.dev), 0);
 	assert_int_equal(fake_num_ioevents(&w->f), 0);
 	fake_step(&w->f);
-	world_proxy_expect(w, LINK_BACKEND_DOWN);
+	world_proxy_expect(w, LINK_BACKEND_LOST);
+	assert_int_equal(fake_proxy_recv(&w->proxy), 0);
 	close(efd);
 	/* Opened again it works as if nothing had been. */
 	world_session(w, true, 2);
@@ -392,9 +393,31 @@ static void test_machine_reset(void **state)
 	machine_reset_devices(&w->f.m);
 	pthread_mutex_unlock(&w->f.m.lock);
 	fake_step(&w->f);
-	world_proxy_expect(w, LINK_BACKEND_DOWN);
+	world_proxy_expect(w, LINK_BACKEND_LOST);
 	assert_int_equal(fake_num_ioevents(&w->f), 0);
 	world_session(w, true, 2);
+}
+
+/* Who clears BACKEND_UP first says that it goes: the reset behind it adds nothing. */
+static void test_down_then_reset(void **state)
+{
+	struct world *w = *state;
+
+	gd_vvu_set_up(&w->drv, false);
+	gd_virtio_reset(&w->drv.dev);
+	fake_step(&w->f);
+	world_proxy_expect(w, LINK_BACKEND_DOWN);
+	assert_int_equal(fake_proxy_recv(&w->proxy), 0);
+	gd_virtio_reset(&w->drv.dev);
+	fake_step(&w->f);
+	assert_int_equal(fake_proxy_recv(&w->proxy), 0);
+	/* Between two sessions the back-end is up to the proxy, and its reset is a loss, too. */
+	world_session(w, true, 2);
+	fake_proxy_text(&w->proxy, LINK_SESSION_DOWN, 2, "front-end: closed");
+	world_expect_end(w, false, NULL);
+	gd_virtio_reset(&w->drv.dev);
+	fake_step(&w->f);
+	world_proxy_expect(w, LINK_BACKEND_LOST);
 }
 
 static void test_small_buffer(void **state)
@@ -412,8 +435,8 @@ static void test_small_buffer(void **state)
 	world_send(w, &msg, NULL, 0);
 	assert_true(gd_vvu_needs_reset(&w->drv));
 	world_expect_nothing(w);
-	world_expect_end(w, true, "too small");
-	world_proxy_expect(w, LINK_BACKEND_DOWN);
+	world_expect_end(w, false, NULL);
+	world_proxy_expect(w, LINK_BACKEND_LOST);
 	/* Nothing but a reset helps. */
 	gd_vvu_set_up(&w->drv, true);
 	fake_step(&w->f);
@@ -438,8 +461,8 @@ static void test_broken_rings(void **state)
 	fake_write(&w->f, (uintptr_t)w->drv.txq.notify_addr, 2, 1);
 	fake_step(&w->f);
 	assert_true(gd_vvu_needs_reset(&w->drv));
-	world_expect_end(w, true, "");
-	world_proxy_expect(w, LINK_BACKEND_DOWN);
+	world_expect_end(w, false, NULL);
+	world_proxy_expect(w, LINK_BACKEND_LOST);
 	world_session(w, true, 2);
 	for (unsigned int i = 0; i < GD_VVU_RX_BUFFERS; i++)
 		w->drv.rxq.vq.desc[i].addr = UINT64_MAX - 5;
@@ -505,6 +528,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reset_in_session, world_setup_explicit,
 						world_teardown),
 		cmocka_unit_test_setup_teardown(test_machine_reset, world_setup_explicit,
+						world_teardown),
+		cmocka_unit_test_setup_teardown(test_down_then_reset, world_setup_explicit,
 						world_teardown),
 		cmocka_unit_test_setup_teardown(test_small_buffer, world_setup_explicit,
 						world_teardown),

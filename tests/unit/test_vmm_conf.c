@@ -76,7 +76,7 @@ static void everything(void **state)
 		      "--cpus 4 --serial file=/s --pid-file p --control c --log-level warn "
 		      "--vvu link=/l,port=p0 "
 		      "--vvu port=p1,link=/l,shm=1G,queues=2,virtio-id=43,"
-		      "uuid=01234567-89AB-cdef-fedc-ba9876543210",
+		      "uuid=01234567-89AB-cdef-fedc-ba9876543210,replace=on",
 		      error),
 		CONF_RUN);
 	assert_string_equal(conf.initrd, "i");
@@ -98,6 +98,8 @@ static void everything(void **state)
 	assert_int_equal(conf.vvu[1].queues, 2);
 	assert_int_equal(conf.vvu[1].virtio_id, 43);
 	assert_true(conf.vvu[1].has_uuid);
+	assert_false(conf.vvu[0].replace);
+	assert_true(conf.vvu[1].replace);
 	assert_memory_equal(conf.vvu[1].uuid, uuid, 16);
 	conf_free(&conf);
 }
@@ -123,6 +125,7 @@ static void nonsense(void **state)
 		const char *line;
 		const char *names;
 	} bad[] = {
+		{ "--kernel k --vvu link=/l,port=p,replace=yes", "replace=yes" },
 		{ "", "--kernel" },
 		{ "--kernel", "--kernel" },
 		{ "--kernel ^", "--kernel" },

@@ -226,7 +226,7 @@ int prog_peer_pid(int sock, int *pid)
 	return ret;
 }
 
-static void notify_systemd(const char *text)
+void prog_notify(const char *text)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un addr;
@@ -242,7 +242,7 @@ static void notify_systemd(const char *text)
 	if (fd < 0)
 		return;
 	if (sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&addr, len) < 0)
-		log_warn(NULL, "cannot tell systemd (%s) that we are ready: %s", path,
+		log_warn(NULL, "cannot tell %s (NOTIFY_SOCKET) %s: %s", path, text,
 			 strerror(errno));
 	close(fd);
 }
@@ -257,7 +257,7 @@ void prog_ready(void)
 	told = true;
 	if (write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
 		return; /* nobody reads our lines: not a reason to stop serving */
-	notify_systemd("READY=1");
+	prog_notify("READY=1");
 }
 
 static const int stop_signals[] = { SIGTERM, SIGINT };

@@ -38,6 +38,8 @@ int prog_peer_pid(int sock, int *pid);
 
 /* Prints "ready" on standard error and tells systemd (sd_notify READY=1 through $NOTIFY_SOCKET), once. */
 void prog_ready(void);
+/* Tells whoever started us, by $NOTIFY_SOCKET as sd_notify(3) does; nothing when that is not set. */
+void prog_notify(const char *text);
 
 /* Ends base's loop on SIGTERM and SIGINT (a second signal ends the process), ignores SIGPIPE. */
 int prog_stop_on_signals(struct event_base *base);

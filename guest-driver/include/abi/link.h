@@ -74,7 +74,7 @@ enum link_kind {
 	/*
 	 * Proxy to VMM: keep this with the session; it takes the place of the record of the same kind and index, whose
 	 * fds are closed. bytes 0 and no fds: forget that one. VMM to proxy, between WELCOME and KEPT: what was kept.
-	 * struct link_record, LINK_RECORD_FDS_MAX fds at most. The VMM does not look into it.
+	 * struct link_record, LINK_RECORD_FDS_MAX fds at most.
 	 */
 	LINK_RECORD = 12,
 	/* Proxy to VMM: the front-end has its answers up to request seq (in the header). No body. */
@@ -139,6 +139,8 @@ ABI_SIZE(struct link_text, 256);
 #define LINK_RECORD_HDR	     8u
 #define LINK_RECORD_FDS_MAX  4
 #define LINK_RECORDS_MAX     320 /* of one session */
+/* The kind of the record, with index 0, whose first fd is the front-end's socket: all that the VMM knows of records. */
+#define LINK_RECORD_SESSION 0
 struct link_record {
 	le16 kind;
 	le16 index;
