@@ -172,7 +172,9 @@ class Rounds:
     def end(self, clock, memories, since):
         """Nothing of it can be seen, with the clock still ticking."""
         self.gone(since)
-        held = self.path.vmm.holds("memfd:guest") + self.path.proxy.holds("memfd:guest") if self.path.proxy.running() else []
+        held = self.path.vmm.holds("memfd:guest")
+        if self.path.proxy.running():
+            held += self.path.proxy.holds("memfd:guest")
         self.run.expect(not held, f"still held: {held}")
         clock.stop()
         for m in memories:
