@@ -413,6 +413,22 @@ static void test_front_end_goes_first(void **state)
 	next_link_without_session(k->w);
 }
 
+/* The front-end truncates its memory while no proxy is there to be told: it is hung up on. */
+static void test_memory_goes(void **state)
+{
+	struct kept *k = *state;
+	char byte;
+
+	proxy_dies(k);
+	assert_int_equal(read(k->front_end[0], &byte, 1), -1); /* nothing to read, no end */
+	assert_int_equal(ftruncate(k->memory, MIB), 0);
+	for (unsigned int i = 0; i < 2000 && k->w->dev->session.number; i++)
+		fake_wait(&k->w->f, TURN_MS);
+	world_expect_end(k->w, false, NULL);
+	assert_int_equal(read(k->front_end[0], &byte, 1), 0);
+	next_link_without_session(k->w);
+}
+
 /* As if the session had been kept for as long as it may. */
 static void time_passes(struct world *w)
 {
@@ -695,6 +711,7 @@ int main(void)
 		KEEP_TEST(test_reset_before_messages),
 		KEEP_TEST(test_front_end_goes),
 		KEEP_TEST(test_front_end_goes_first),
+		KEEP_TEST(test_memory_goes),
 		KEEP_TEST(test_limit),
 		KEEP_TEST(test_limit_while_reading),
 		KEEP_TEST(test_driver_goes),

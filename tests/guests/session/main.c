@@ -219,6 +219,38 @@ static void end_by_peer(void)
 	}
 }
 
+/*
+ * A guest that takes no notice of the end and reads on, until the window shows nothing at all: of the front-end's memory
+ * it gets nothing any more, and no fault.
+ */
+static void read_on(void)
+{
+	uint64_t pages, zeros = 0, nothing = 0, others = 0, end;
+
+	if (!get_table(1) || !map_table())
+		return;
+	finish_table();
+	pages = table.payload.mem.regions[0].memory_size / REGION_PAGE;
+	CHECK(*windows[0] == pattern(0, 0));
+	rt_printf("PEER down\n");
+	end = rt_now_ns() + SLOW_NS;
+	while (*(volatile uint64_t *)windows[0] && rt_now_ns() < end)
+		;
+	end = rt_now_ns() + SLOW_NS;
+	for (uint64_t page = 0; nothing < 100 && rt_now_ns() < end; page = (page + 1) % pages) {
+		uint64_t word = *(volatile uint64_t *)(windows[0] + page * (REGION_PAGE / 8));
+
+		zeros += word == 0;
+		nothing += word == UINT64_MAX;
+		others += word != 0 && word != UINT64_MAX;
+	}
+	CHECKF(zeros && !others, "%lu times zeros, %lu times something", zeros, others);
+	CHECKF(nothing == 100, "the window still shows something");
+	CHECK(gd_vvu_status(&vvu) == 0);
+	unmap_table();
+	session_up();
+}
+
 static void end_by_guest(void)
 {
 	for (unsigned int i = 0; i < 10; i++) {
@@ -430,6 +462,7 @@ int rt_main(const char *cmdline)
 		{ "kicks", kicks },
 		{ "end-by-peer", end_by_peer },
 		{ "end-by-guest", end_by_guest },
+		{ "read-on", read_on },
 		{ "proxy-gone", proxy_gone },
 		{ "truncated", truncated },
 		{ "truncated-unseen", truncated_unseen },
