@@ -220,8 +220,8 @@ static void end_by_peer(void)
 }
 
 /*
- * A guest that takes no notice of the end and reads on, until the window shows nothing at all: of the front-end's memory
- * it gets nothing any more, and no fault.
+ * A guest that takes no notice of the end and reads on, until the window shows nothing at all: of the
+ * front-end's memory it gets nothing any more, and no fault.
  */
 static void read_on(void)
 {
