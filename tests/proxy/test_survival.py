@@ -15,7 +15,7 @@ from proxy.rig import state, u64  # noqa: E402
 from lib import procs  # noqa: E402
 
 REPLY = abi.VERSION | abi.REPLY
-SLOT = 64  # bytes, abi/inflight.h
+SLOT = 4096  # bytes, abi/inflight.h
 FEATURES = abi.F_VERSION_1 | abi.F_PROTOCOL_FEATURES
 INFLIGHT = abi.pf("INFLIGHT_SHMFD")
 NEGOTIATION = ["GET_FEATURES", "GET_PROTOCOL_FEATURES", "SET_PROTOCOL_FEATURES"]
@@ -270,7 +270,7 @@ class Positions(Case):
     def test_message(self):
         _, link, _ = self.running()
         size, offset, queues, queue_size, _ = struct.unpack("<QQHHI", link.inflight)
-        self.assertEqual((size, offset, queues, queue_size), (4096, 0, 8, 0))
+        self.assertEqual((size, offset, queues, queue_size), (SLOT * 8, 0, 8, 0))
         with self.assertRaises(PermissionError):
             os.ftruncate(link.inflight_fd, 0)
 
