@@ -210,13 +210,16 @@ static void device_status(void *dev, struct json_object *out)
 {
 	const struct vvu_dev *d = dev;
 	unsigned int kicks = 0, calls = 0;
-	uint64_t bytes = 0, populated = 0;
+	uint64_t bytes = 0, populated = 0, regions = 0;
 
 	for (unsigned int i = 0; i < d->max_queues; i++) {
 		kicks += d->kicks[i].fd >= 0;
 		calls += d->doorbells[VVU_DOORBELL_CALL(i)].fd >= 0;
 	}
 	for (unsigned int i = 0; i < d->shm.num; i++) {
+		if (d->shm.regions[i].inflight)
+			continue;
+		regions++;
 		bytes += d->shm.regions[i].r.memory_size;
 		populated += d->shm.regions[i].populated;
 	}
@@ -228,7 +231,7 @@ static void device_status(void *dev, struct json_object *out)
 	add_u64(out, "records", d->keep.num);
 	json_object_object_add(out, "proxy_away", json_object_new_boolean(d->keep.away));
 	add_u64(out, "shm_bytes", d->shm.bytes);
-	add_u64(out, "regions", d->shm.num);
+	add_u64(out, "regions", regions);
 	add_u64(out, "region_bytes", bytes);
 	add_u64(out, "populated_bytes", populated);
 	add_u64(out, "kicks", kicks);

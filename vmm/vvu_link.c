@@ -171,7 +171,7 @@ static bool send_text(struct vvu_dev *d, const struct link_packet *pkt, bool *ow
 static bool send_backend_up(struct vvu_dev *d)
 {
 	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND_UP } };
-	uint64_t features = VHOST_USER_PF_CARRIED;
+	uint64_t features = VHOST_USER_PF_CARRIED | VHOST_USER_PF_INTERNAL;
 	int ret;
 
 	if (!vvu_explicit(d))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The messages that change what the window shows: SET_MEM_TABLE, ADD_MEM_REG, REM_MEM_REG.
+ * The messages that change what the window shows: SET_MEM_TABLE, ADD_MEM_REG, REM_MEM_REG, and the proxy's
+ * SET_INFLIGHT_FD (abi/inflight.h).
  *
  * Everything is checked before anything changes: the regions against each other (vu_regions_*()),
  * the fds' kind and length. In the explicit layout new regions are placed beside the old ones,
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #include "vmm/hostlib/fds.h"
+#include "vmm/pages.h"
 #include "vmm/vvu_priv.h"
 
 /* No token: marks what a failed table has added. */
@@ -84,7 +86,7 @@ static void change_begin(struct vvu_dev *d, struct table_change *c)
 	c->before = shm->num;
 	for (unsigned int i = 0; i < shm->num; i++) {
 		c->leaving[i] = shm->regions[i].leaving;
-		if (!shm->regions[i].leaving)
+		if (!shm->regions[i].leaving && !shm->regions[i].inflight)
 			shm->regions[i].leaving = c->token;
 	}
 }
@@ -187,7 +189,7 @@ static int add_region(struct vvu_dev *d, struct wire_packet *p, const char **why
 
 static bool same_region(const struct vvu_region *reg, const struct vhost_user_region *r)
 {
-	return !reg->leaving && reg->r.guest_phys_addr == r->guest_phys_addr &&
+	return !reg->leaving && !reg->inflight && reg->r.guest_phys_addr == r->guest_phys_addr &&
 	       reg->r.userspace_addr == r->userspace_addr && reg->r.memory_size == r->memory_size;
 }
 
@@ -212,6 +214,40 @@ static int remove_region(struct vvu_dev *d, struct wire_packet *p, uint32_t *tok
 	return 0;
 }
 
+/* A second one takes the first one's place, which goes when the driver has answered. */
+static int set_inflight(struct vvu_dev *d, struct wire_packet *p, uint32_t *token, const char **why)
+{
+	struct vhost_user_inflight *in = &p->pkt.body.msg.payload.inflight;
+	const struct vhost_user_region r = { .memory_size = in->mmap_size };
+	unsigned int old = d->shm.num;
+	int ret;
+
+	if (in->num_queues > d->max_queues || in->mmap_offset)
+		return peer_error(why, vu_rule_text(VU_RULE_VALUE));
+	ret = check_fd(&r, p->fds[0], why);
+	if (ret)
+		return ret;
+	if (fd_page_size(p->fds[0]) != PAGE_4K)
+		return peer_error(why, "huge pages are not for positions of rings");
+	ret = vvu_shm_add(&d->shm, &r, p->fds[0], VVU_SHM_TOP);
+	if (ret) {
+		map_error(ret, why);
+		return 1; /* not needed for frames to flow */
+	}
+	p->fds[0] = -1;
+	for (unsigned int i = 0; i < old; i++) {
+		struct vvu_region *reg = &d->shm.regions[i];
+
+		if (!reg->inflight || reg->leaving)
+			continue;
+		if (!*token)
+			*token = new_token(d);
+		reg->leaving = *token;
+	}
+	in->mmap_offset = d->shm.regions[old].offset;
+	return 0;
+}
+
 int vvu_memory_message(struct vvu_dev *d, struct wire_packet *p, uint32_t *token, const char **why)
 {
 	*token = 0;
@@ -220,6 +256,8 @@ int vvu_memory_message(struct vvu_dev *d, struct wire_packet *p, uint32_t *token
 		return set_table(d, p, token, why);
 	case VHOST_USER_ADD_MEM_REG:
 		return add_region(d, p, why);
+	case VHOST_USER_SET_INFLIGHT_FD:
+		return set_inflight(d, p, token, why);
 	default:
 		return remove_region(d, p, token, why);
 	}

@@ -47,6 +47,7 @@ struct vvu_region {
 	uint64_t map_bytes;
 	uint32_t leaving;   /* not 0: goes when the request of that token is answered */
 	uint64_t page;	    /* size of the file's pages */
+	bool inflight;	    /* not of the front-end's memory: SET_INFLIGHT_FD's */
 	bool populate;	    /* its pages are to be there before it is used; cleared when given up */
 	uint64_t populated; /* bytes from its first one that are */
 	int wd;		    /* watch of its file, -1: none */
@@ -54,8 +55,11 @@ struct vvu_region {
 	bool beats;	    /* it is one of vvu_watch.beats */
 };
 
-/* A full table, ADD_MEM_REGs, and older tables whose removal the driver has not answered yet. */
-#define VVU_REGIONS_MAX 96
+/*
+ * A full table, ADD_MEM_REGs, and older tables whose removal the driver has not answered yet; in-flight regions
+ * likewise.
+ */
+#define VVU_REGIONS_MAX 98
 
 struct vvu_watch {
 	int inotify; /* -1: there is none */
@@ -217,11 +221,13 @@ void vvu_shm_free(struct vvu_shm *shm);
 /* The BAR moved: slots go where it is now. */
 void vvu_shm_move(struct vvu_shm *shm, uint64_t gpa);
 /*
- * Maps a region and shows it. at: its classic place, or VVU_SHM_PLACE for a congruent one. Takes
- * fd over on success. 0, -ENOSPC (no room in the window), -EINVAL (can't be at that place), -ENOMEM
- * (no memory or mappings), -EIO (it can't be mapped, or the hypervisor won't show it).
+ * Maps a region and shows it. at: its classic place, VVU_SHM_PLACE for a congruent one, or VVU_SHM_TOP for an in-flight
+ * region, as far up as there is room, out of the way of the others. Takes fd over on success. 0, -ENOSPC (no room in
+ * the window), -EINVAL (can't be at that place), -ENOMEM (no memory or mappings), -EIO (it can't be mapped, or the
+ * hypervisor won't show it).
  */
 #define VVU_SHM_PLACE UINT64_MAX
+#define VVU_SHM_TOP   (UINT64_MAX - 1)
 int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, uint64_t at);
 /* The region that shows exactly this already: same addresses, size and offset of the same file.
  * NULL: none. */
@@ -291,7 +297,7 @@ void vvu_session_drop_tx(struct vvu_dev *d);
 
 /* --- vvu_memory.c --- */
 /*
- * Carries out SET_MEM_TABLE, ADD_MEM_REG or REM_MEM_REG and rewrites p's message for the driver.
+ * Carries out SET_MEM_TABLE, ADD_MEM_REG, REM_MEM_REG or SET_INFLIGHT_FD and rewrites p's message for the driver.
  * *token: not 0 when regions leave with the answer. 0; 1: could not, but that is our side's
  * trouble: *why for LINK_RESULT; -EPROTO: the front-end is at fault, *why says how.
  */

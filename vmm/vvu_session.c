@@ -285,7 +285,7 @@ static int vring_fd(struct vvu_dev *d, struct wire_packet *p, const char **why)
 
 static int protocol_features(struct vvu_dev *d, uint64_t features, const char **why)
 {
-	uint64_t carried = VHOST_USER_PF_CARRIED;
+	uint64_t carried = VHOST_USER_PF_CARRIED | VHOST_USER_PF_INTERNAL;
 
 	if (!vvu_explicit(d))
 		carried &= ~VHOST_USER_PF_EXPLICIT_ONLY;
@@ -307,6 +307,7 @@ static int translate(struct vvu_dev *d, struct wire_packet *p, uint32_t *token, 
 	case VHOST_USER_SET_MEM_TABLE:
 	case VHOST_USER_ADD_MEM_REG:
 	case VHOST_USER_REM_MEM_REG:
+	case VHOST_USER_SET_INFLIGHT_FD:
 		return vvu_memory_message(d, p, token, why);
 	case VHOST_USER_SET_VRING_KICK:
 	case VHOST_USER_SET_VRING_CALL:

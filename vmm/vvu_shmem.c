@@ -21,6 +21,7 @@
  */
 #include <errno.h>
 #include <event2/event.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -173,6 +174,30 @@ static int place_at(const struct vvu_shm *shm, struct vvu_region *reg, uint64_t 
 	return area_free(shm, at, bytes, &next) ? 0 : -EINVAL;
 }
 
+/* The highest free place, in pages of 4 KiB. */
+static int place_top(const struct vvu_shm *shm, struct vvu_region *reg)
+{
+	uint64_t bytes = ALIGN_UP(reg->r.memory_size, PAGE_4K);
+	uint64_t top = ALIGN_DOWN(shm->bytes, PAGE_4K);
+
+	for (unsigned int i = 0; top >= bytes && i < shm->num; i++) {
+		const struct vvu_region *other = &shm->regions[i];
+
+		if (!overlaps(top - bytes, bytes, other->area, other->area_bytes))
+			continue;
+		/* Below it, where another may be in the way that was not before. */
+		top = ALIGN_DOWN(other->area, PAGE_4K);
+		i = UINT_MAX;
+	}
+	if (top < bytes)
+		return -ENOSPC;
+	reg->area = top - bytes;
+	reg->area_bytes = bytes;
+	reg->offset = reg->area;
+	reg->inflight = true;
+	return 0;
+}
+
 /* The part of the window that is whole pages of the file around the region; must be the region's
  * own. */
 static int plan_mapping(const struct vvu_shm *shm, struct vvu_region *reg, uint64_t file_page)
@@ -211,7 +236,10 @@ int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, 
 		return -ENOSPC;
 	reg = &shm->regions[shm->num];
 	*reg = (struct vvu_region){ .r = *r, .fd = -1, .slot = -1, .wd = -1, .page = file_page };
-	ret = at == VVU_SHM_PLACE ? place(shm, reg, file_page) : place_at(shm, reg, at);
+	if (at == VVU_SHM_TOP)
+		ret = place_top(shm, reg);
+	else
+		ret = at == VVU_SHM_PLACE ? place(shm, reg, file_page) : place_at(shm, reg, at);
 	if (!ret)
 		ret = plan_mapping(shm, reg, file_page);
 	if (ret)
@@ -226,7 +254,7 @@ int vvu_shm_add(struct vvu_shm *shm, const struct vhost_user_region *r, int fd, 
 	/* Where huge pages come on request only, a fault of ours may be the first one. */
 	if (file_page == PAGE_4K)
 		pages_want_large(p, reg->map_bytes);
-	reg->populate = shm->prefault || file_page > PAGE_4K;
+	reg->populate = !reg->inflight && (shm->prefault || file_page > PAGE_4K);
 	ret = region_show(shm, reg) ? -EIO : 0;
 	if (ret)
 		goto out_unmap;
@@ -252,7 +280,8 @@ struct vvu_region *vvu_shm_find(struct vvu_shm *shm, const struct vhost_user_reg
 	for (unsigned int i = 0; i < shm->num; i++) {
 		struct vvu_region *reg = &shm->regions[i];
 
-		if (reg->fd >= 0 && !memcmp(&reg->r, r, sizeof(*r)) && same_file(reg->fd, fd))
+		if (reg->fd >= 0 && !reg->inflight && !memcmp(&reg->r, r, sizeof(*r)) &&
+		    same_file(reg->fd, fd))
 			return reg;
 	}
 	return NULL;

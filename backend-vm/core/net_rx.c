@@ -176,6 +176,9 @@ static bool net_rx_scatter(struct worker *w, struct vring *vr, struct net_source
 	s->hdr.num_buffers = (uint16_t)sp.num;
 	c = cursor_in(first);
 	cursor_write(&c, (const uint8_t *)&s->hdr, to->hdr_len);
+	/* A frame is published whole. */
+	if (vq_dev_put_room(&vr->vq) < sp.num)
+		vq_dev_publish(&vr->vq);
 	for (unsigned int i = 0; i < sp.num; i++)
 		vq_dev_put(&vr->vq, sp.refs[i], sp.written[i]);
 	return true;

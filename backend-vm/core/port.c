@@ -147,6 +147,23 @@ static struct gpa vring_part(const struct port *port, uint64_t user)
 	return gpa(vu_regions_user_to_gpa(&port->regions, user, &v) ? v : UINT64_MAX);
 }
 
+/* Where the ring's positions are kept; NULL: nowhere. */
+static struct inflight_ring *vring_track(const struct port *port, const struct vring *vr)
+{
+	struct inflight_ring *rings = port->inflight.window;
+
+	return vr->index < port->num_inflight ? &rings[vr->index] : NULL;
+}
+
+void vring_call_due(struct port *port, struct vring *vr)
+{
+	if (!vr->call_due || !vr->has_call)
+		return;
+	vr->call_due = false;
+	port->counters[CTR_CALLS]++;
+	port->ops->call(port->ctx, vr->index);
+}
+
 void vring_start(struct port *port, struct vring *vr)
 {
 	struct vq_dev_conf conf = {
@@ -160,6 +177,7 @@ void vring_start(struct port *port, struct vring *vr)
 		.in_order = has(port->features, VIRTIO_F_IN_ORDER_BIT),
 		.event_idx = has(port->features, VIRTIO_F_EVENT_IDX_BIT),
 		.indirect = has(port->features, VIRTIO_F_INDIRECT_DESC_BIT),
+		.track = vring_track(port, vr),
 	};
 
 	vr->state = VRING_STARTED;
@@ -171,17 +189,25 @@ void vring_start(struct port *port, struct vring *vr)
 		return;
 	}
 	vq_dev_kick_disable(&vr->vq);
-	port_log_ring(port, BE_LOG_DEBUG, vr, "started");
+	vr->call_due = vr->vq.resumed;
+	vring_call_due(port, vr);
+	port_log_ring(port, BE_LOG_DEBUG, vr,
+		      vr->vq.resumed ? "goes on where another back-end was" : "started");
 }
 
 void vring_stop(struct vring *vr)
 {
+	struct inflight_ring *track = vring_track(vr->port, vr);
+
 	if (vr->state == VRING_STARTED) {
 		vring_return_ahead(vr);
 		vq_dev_stop(&vr->vq);
 		vr->base = vq_dev_base(&vr->vq);
 	}
+	if (track)
+		vq_track_stopped(track);
 	vr->state = VRING_STOPPED;
+	vr->call_due = false;
 	vr->routed = false;
 	vr->failed = false;
 	vr->dirty = false;
@@ -257,12 +283,34 @@ enum outcome mapping_begin(struct port *port, const struct vhost_user_msg *msg,
 	return LATER;
 }
 
+/* The rings' positions are kept in that window from now on, or (all zero) nowhere. */
+static void port_track(struct port *port, struct port_window window, unsigned int num)
+{
+	struct port_window old = port->inflight;
+
+	port->inflight = window;
+	port->num_inflight = num;
+	for (unsigned int i = 0; i < PORT_VRINGS; i++) {
+		struct vring *vr = &port->vrings[i];
+
+		if (vr->state == VRING_STARTED)
+			vq_dev_track(&vr->vq, vring_track(port, vr));
+	}
+	window_end(port, &old);
+}
+
 /* Puts the windows of the finished mapping into the port's map. */
 static enum outcome mapping_apply(struct port *port)
 {
 	struct port_mapping *m = &port->mapping;
 	unsigned int slot = 0;
 
+	if (m->msg.hdr.request == VHOST_USER_SET_INFLIGHT_FD) {
+		m->active = false;
+		m->num = 0;
+		port_track(port, m->windows[0], m->msg.payload.inflight.num_queues);
+		return ACK_OK;
+	}
 	if (m->msg.hdr.request == VHOST_USER_SET_MEM_TABLE) {
 		for (unsigned int i = 0; i < VHOST_USER_MEM_SLOTS_MAX; i++)
 			window_end(port, &port->windows[i]);
@@ -371,6 +419,7 @@ static void port_reset(struct port *port)
 		vr->has_kick = false;
 		vr->has_call = false;
 		vr->has_err = false;
+		vr->call_due = false;
 		vr->routed = false;
 		vr->failed = false;
 		vr->dirty = false;
@@ -392,7 +441,8 @@ void port_init(struct port *port, const struct port_conf *conf)
 	port->ack_always = conf->ack_always;
 	port->offered = base_features | (conf->options->offload ? offload_features : 0);
 	port->offered_protocol =
-		VHOST_USER_PF_CARRIED & ~(conf->mem_slots ? 0 : VHOST_USER_PF_EXPLICIT_ONLY);
+		(VHOST_USER_PF_CARRIED & ~(conf->mem_slots ? 0 : VHOST_USER_PF_EXPLICIT_ONLY)) |
+		(conf->inflight ? VHOST_USER_PF_INTERNAL : 0);
 	port->config_mtu = conf->options->mtu;
 	port_set_mac(port, conf->options);
 	port_set_limit(port, conf->options);
@@ -401,6 +451,8 @@ void port_init(struct port *port, const struct port_conf *conf)
 	port->mapping.num = 0;
 	for (unsigned int i = 0; i < VHOST_USER_MEM_SLOTS_MAX; i++)
 		port->windows[i].window = NULL;
+	port->inflight.window = NULL;
+	port->num_inflight = 0;
 	for (unsigned int i = 0; i < CTR_COUNT; i++)
 		port->counters[i] = 0;
 	for (unsigned int i = 0; i < PORT_PAIRS_MAX; i++)
@@ -420,6 +472,8 @@ void port_connect(struct port *port)
 void port_disconnect(struct port *port)
 {
 	port_pause(port);
+	/* First: what is kept there outlives this back-end's part in the session. */
+	port_track(port, (struct port_window){ 0 }, 0);
 	port_stop_rings(port, true);
 	mapping_abort(port);
 	for (unsigned int i = 0; i < VHOST_USER_MEM_SLOTS_MAX; i++)

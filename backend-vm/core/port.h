@@ -75,6 +75,7 @@ struct vring {
 	bool has_kick;
 	bool has_call;
 	bool has_err;
+	bool call_due;	/* it goes on after a predecessor, whose last call may not have been made */
 	bool enabled;	/* data path: started, and enabled or auto-enabled */
 	bool dirty;	/* data path: has put entries that are not published */
 	bool thin;	/* data path: little is taken ahead */
@@ -90,7 +91,7 @@ struct port_window {
 	struct vhost_user_region region;
 };
 
-/* A message that waits for its windows: SET_MEM_TABLE or ADD_MEM_REG. */
+/* A message that waits for its windows: SET_MEM_TABLE, ADD_MEM_REG or SET_INFLIGHT_FD. */
 struct port_mapping {
 	bool active;
 	struct vhost_user_msg msg;
@@ -122,6 +123,8 @@ struct port {
 	struct vu_regions regions;
 	struct memmap map;
 	struct port_window windows[VHOST_USER_MEM_SLOTS_MAX];
+	struct port_window inflight; /* of SET_INFLIGHT_FD, struct inflight_ring by vring index */
+	unsigned int num_inflight;   /* rings in it */
 	struct port_mapping mapping;
 	bool reply_waits;
 	struct vhost_user_msg reply;
@@ -161,6 +164,7 @@ struct port_conf {
 	void *ctx;
 	bool ack_always;
 	bool mem_slots; /* offer CONFIGURE_MEM_SLOTS */
+	bool inflight; /* offer INFLIGHT_SHMFD: who is at the other end keeps it from front-ends (abi/inflight.h) */
 	const struct be_options *options;
 };
 

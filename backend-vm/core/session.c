@@ -87,6 +87,17 @@ static enum outcome on_rem_mem_reg(struct port *port, const struct vhost_user_ms
 	return ACK_OK;
 }
 
+/* Where rings go on after a death (abi/inflight.h), and where this back-end leaves word for the next. */
+static enum outcome on_inflight(struct port *port, const struct vhost_user_msg *msg)
+{
+	const struct vhost_user_region r = {
+		.memory_size = msg->payload.inflight.mmap_size,
+		.mmap_offset = msg->payload.inflight.mmap_offset,
+	};
+
+	return mapping_begin(port, msg, &r, 1);
+}
+
 /* ---- messages ---- */
 
 static enum outcome on_set_features(struct port *port, const struct vhost_user_msg *msg)
@@ -151,6 +162,8 @@ static enum outcome on_vring_fd(struct port *port, const struct vhost_user_msg *
 	case VHOST_USER_SET_VRING_CALL:
 		ret = port->ops->bind_call(port->ctx, index, present, &why);
 		vr->has_call = present;
+		if (!ret)
+			vring_call_due(port, vr);
 		break;
 	default:
 		ret = port->ops->bind_err(port->ctx, index, present, &why);
@@ -275,6 +288,8 @@ static enum outcome port_dispatch(struct port *port, const struct vhost_user_msg
 		return on_add_mem_reg(port, msg);
 	case VHOST_USER_REM_MEM_REG:
 		return on_rem_mem_reg(port, msg);
+	case VHOST_USER_SET_INFLIGHT_FD:
+		return on_inflight(port, msg);
 	case VHOST_USER_SET_VRING_ADDR:
 		return on_vring_addr(port, msg);
 	case VHOST_USER_GET_VRING_BASE:

@@ -387,6 +387,7 @@ int vport_open(struct vport *vp, const struct vport_conf *conf)
 	/* Explicit offsets: the device asks for answers the front-end did not ask for. */
 	pc.ack_always = vp->dev.explicit_offsets;
 	pc.mem_slots = vp->dev.explicit_offsets;
+	pc.inflight = vp->dev.explicit_offsets;
 	port_init(&vp->port, &pc);
 	vp->state = VPORT_CLOSED;
 	return 0;

@@ -5,6 +5,7 @@
  */
 #include "vu_region.h"
 
+#include "abi/inflight.h"
 #include "abi/virtio_ring.h"
 
 /* Bits of the u64 of SET_VRING_KICK, CALL and ERR that mean something. */
@@ -127,6 +128,16 @@ static enum vu_rule check_u64(const struct vhost_user_msg *msg, const struct vu_
 	}
 }
 
+/* What proxy, device and driver tell each other (abi/inflight.h); no front-end gets here. */
+static enum vu_rule check_inflight(const struct vhost_user_inflight *inflight)
+{
+	if (!inflight->num_queues || inflight->queue_size ||
+	    inflight->mmap_size != INFLIGHT_BYTES(inflight->num_queues) ||
+	    inflight->mmap_offset % sizeof(struct inflight_ring))
+		return VU_RULE_VALUE;
+	return VU_RULE_NONE;
+}
+
 /* Fields of a front-end request whose payload has the right size. */
 static enum vu_rule check_fields(const struct vhost_user_msg *msg, const struct vu_msg_info *info,
 				 const struct vu_limits *limits)
@@ -150,6 +161,10 @@ static enum vu_rule check_fields(const struct vhost_user_msg *msg, const struct 
 			return VU_RULE_NONE;
 		return msg->payload.config.flags & ~(uint32_t)VHOST_USER_CONFIG_F_WRITABLE_MASK
 			       ? VU_RULE_VALUE
+			       : VU_RULE_NONE;
+	case VU_PAYLOAD_INFLIGHT:
+		return msg->hdr.request == VHOST_USER_SET_INFLIGHT_FD
+			       ? check_inflight(&msg->payload.inflight)
 			       : VU_RULE_NONE;
 	default:
 		return VU_RULE_NONE;

@@ -30,19 +30,29 @@ static inline uint64_t vq_load64(const le64 *p)
 	return __atomic_load_n(p, __ATOMIC_RELAXED);
 }
 
+/* Behind every store that another VM can see: a test looks there what the other finds if this one dies now. */
+#ifdef VQ_TEST_STORES
+void vq_test_stored(void);
+#else
+#define vq_test_stored() ((void)0)
+#endif
+
 static inline void vq_store16(le16 *p, uint16_t v)
 {
 	__atomic_store_n(p, v, __ATOMIC_RELAXED);
+	vq_test_stored();
 }
 
 static inline void vq_store32(le32 *p, uint32_t v)
 {
 	__atomic_store_n(p, v, __ATOMIC_RELAXED);
+	vq_test_stored();
 }
 
 static inline void vq_store64(le64 *p, uint64_t v)
 {
 	__atomic_store_n(p, v, __ATOMIC_RELAXED);
+	vq_test_stored();
 }
 
 /*
@@ -61,6 +71,23 @@ static inline uint16_t vq_observe_idx(const le16 *idx)
 static inline void vq_publish_idx(le16 *idx, uint16_t v)
 {
 	__atomic_store_n(idx, v, __ATOMIC_RELEASE);
+	vq_test_stored();
+}
+
+/* The same for a packed ring: len, id and flags of the first used descriptor of a burst (virtio 1.2 §2.8.21.1). */
+static inline void vq_publish_used(le64 *rest, uint64_t v)
+{
+	__atomic_store_n(rest, v, __ATOMIC_RELEASE);
+	vq_test_stored();
+}
+
+/*
+ * Stores before it are made before stores behind it: the steps that a successor sees of what its predecessor did
+ * (abi/inflight.h). A store that was made outlives whoever made it.
+ */
+static inline void vq_step(void)
+{
+	__atomic_thread_fence(__ATOMIC_RELEASE);
 }
 
 /*

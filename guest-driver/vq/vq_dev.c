@@ -93,11 +93,12 @@ int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf)
 	look_up_ring(vq);
 	if (vq->broken)
 		return -EPROTO;
-	if (vq->packed ? vq_packed_start(vq) : vq_split_start(vq)) {
+	if (vq_track_resume(vq) || (vq->packed ? vq_packed_start(vq) : vq_split_start(vq))) {
 		forget_ring(vq);
 		return -EPROTO;
 	}
 	vq->running = true;
+	vq_track_begin(vq);
 	return 0;
 }
 

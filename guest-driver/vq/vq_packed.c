@@ -16,6 +16,9 @@
  *
  * A driver looks at used descriptors in ring order, so a burst becomes visible with the flags of its first one. That
  * one's words stay in pk->first_word until vq_packed_publish().
+ *
+ * Where positions are kept for a successor (abi/inflight.h) nothing of a burst may be in the ring before all of it is
+ * known there: then put collects the burst in track->puts[], and publish stores it.
  */
 #include "vq_priv.h"
 
@@ -55,12 +58,6 @@ static uint16_t used_bits(bool wrap)
 	return wrap ? LAP_BITS : 0;
 }
 
-/* A position counted over two laps, after which the wrap counter is what it was. */
-static uint32_t over_two_laps(const struct vq_dev *vq, uint16_t slot, bool wrap)
-{
-	return slot + (wrap ? 0u : vq->size);
-}
-
 int vq_packed_start(struct vq_dev *vq)
 {
 	uint32_t base = vq->conf.base;
@@ -68,11 +65,11 @@ int vq_packed_start(struct vq_dev *vq)
 	bool avail_wrap = base & 0x8000, used_wrap;
 	uint32_t ahead;
 
-	if (!(base >> 16))
+	if (!(base >> 16) && !vq->resumed)
 		base |= base << 16; /* nothing held */
 	used = base >> 16 & 0x7fff;
 	used_wrap = base >> 31;
-	ahead = over_two_laps(vq, avail, avail_wrap) - over_two_laps(vq, used, used_wrap);
+	ahead = vq_over_two_laps(vq, avail, avail_wrap) - vq_over_two_laps(vq, used, used_wrap);
 	if (ahead > UINT32_MAX / 2)
 		ahead += 2u * vq->size;
 	if (avail >= vq->size || used >= vq->size || ahead > vq->size) {
@@ -84,6 +81,7 @@ int vq_packed_start(struct vq_dev *vq)
 	vq->pk.used = used;
 	vq->pk.used_bits = used_bits(used_wrap);
 	vq->pk.held = (uint16_t)ahead; /* of an earlier life: nobody will put them */
+	vq->pk.left_out = (uint16_t)ahead;
 	return 0;
 }
 
@@ -109,6 +107,19 @@ uint32_t vq_packed_base(const struct vq_dev *vq)
 		return vq->conf.base;
 	return pk->avail | (uint32_t)wrap << 15 | (uint32_t)published_slot(pk) << 16 |
 	       (uint32_t)published_wrap(pk) << 31;
+}
+
+uint32_t vq_packed_position(const struct vq_dev *vq)
+{
+	const struct vq_packed *pk = &vq->pk;
+	uint32_t used = pk->used, avail = used + pk->left_out;
+	bool wrap = pk->used_bits & VRING_PACKED_DESC_F_USED, avail_wrap = wrap;
+
+	if (avail >= vq->size) {
+		avail -= vq->size;
+		avail_wrap = !wrap;
+	}
+	return avail | (uint32_t)avail_wrap << 15 | used << 16 | (uint32_t)wrap << 31;
 }
 
 /* ---- taking ---- */
@@ -359,24 +370,33 @@ void vq_packed_unget(struct vq_dev *vq, unsigned int n)
 /* ---- giving back ---- */
 
 /* virtio 1.2 §2.8.3: WRITE in a used descriptor says that len means something. */
-static inline uint64_t used_word(const struct vq_packed *pk, uint16_t id, uint32_t written)
+static inline uint64_t used_word(uint16_t used_bits, uint64_t id_written)
 {
-	uint64_t flags = pk->used_bits | (written ? VRING_DESC_F_WRITE : 0u);
+	uint64_t flags = used_bits | ((uint32_t)id_written ? VRING_DESC_F_WRITE : 0u);
 
-	return written | (uint64_t)id << 32 | flags << 48;
+	return (id_written & ~(UINT64_C(0xffff) << 48)) | flags << 48;
 }
 
-static inline void put_used(struct vq_dev *vq, uint16_t id, unsigned int slots, uint32_t written)
+/* The first three fields of struct inflight_put, and of a used descriptor from len on. */
+static inline uint64_t id_written(uint16_t id, uint32_t written)
+{
+	return written | (uint64_t)id << 32;
+}
+
+static inline le64 *put_at(struct inflight_ring *track, unsigned int i)
+{
+	return (le64 *)(void *)&track->puts[i];
+}
+
+/* Slots from pk->used on are put; first: what the used descriptor of the first chain says. */
+static inline void advance_used(struct vq_dev *vq, unsigned int slots, uint64_t first)
 {
 	struct vq_packed *pk = &vq->pk;
-	uint64_t word = used_word(pk, id, written);
 	unsigned int next = pk->used + slots;
 
 	if (pk->unpublished == 0) {
 		pk->first = pk->used;
-		pk->first_word = word;
-	} else {
-		vq_store64(rest_of(&vq->ring[pk->used]), word);
+		pk->first_word = used_word(pk->used_bits, first);
 	}
 	pk->unpublished += slots;
 	pk->held = (uint16_t)(pk->held - slots);
@@ -387,9 +407,44 @@ static inline void put_used(struct vq_dev *vq, uint16_t id, unsigned int slots, 
 	pk->used = (uint16_t)next;
 }
 
+/* Into the ring at once. */
+static inline void put_used(struct vq_dev *vq, uint16_t id, unsigned int slots, uint32_t written)
+{
+	struct vq_packed *pk = &vq->pk;
+	uint64_t word = id_written(id, written);
+
+	if (pk->unpublished)
+		vq_store64(rest_of(&vq->ring[pk->used]), used_word(pk->used_bits, word));
+	advance_used(vq, slots, word);
+}
+
 void vq_packed_put(struct vq_dev *vq, struct vq_ref ref, uint32_t written)
 {
-	put_used(vq, ref.id, ref.num, written);
+	uint64_t word = id_written(ref.id, written);
+
+	if (!vq->track) {
+		put_used(vq, ref.id, ref.num, written);
+		return;
+	}
+	if (vq_unlikely(vq->pk.puts == INFLIGHT_PUTS_MAX))
+		vq_packed_publish(vq);
+	vq_store64(put_at(vq->track, vq->pk.puts++), word | (uint64_t)ref.num << 48);
+	advance_used(vq, ref.num, word);
+}
+
+static void put_ones_tracked(struct vq_dev *vq, const struct vq_one *ones, const uint32_t *written,
+			     unsigned int n)
+{
+	struct vq_packed *pk = &vq->pk;
+	le64 *put = put_at(vq->track, pk->puts);
+
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t word = id_written(ones[i].ref.id, written ? written[i] : 0);
+
+		vq_store64(&put[i], word | UINT64_C(1) << 48);
+	}
+	pk->puts = (uint16_t)(pk->puts + n);
+	advance_used(vq, n, id_written(ones[0].ref.id, written ? written[0] : 0));
 }
 
 void vq_packed_put_ones(struct vq_dev *vq, const struct vq_one *ones, const uint32_t *written,
@@ -397,11 +452,83 @@ void vq_packed_put_ones(struct vq_dev *vq, const struct vq_one *ones, const uint
 {
 	/* virtio 1.2 §2.8.8: one descriptor, at the first one's place, names the last chain of a batch. */
 	if (vq->in_order && !written) {
-		put_used(vq, ones[n - 1].ref.id, n, 0);
+		vq_packed_put(vq, (struct vq_ref){ ones[n - 1].ref.id, (uint16_t)n }, 0);
 		return;
 	}
-	for (unsigned int i = 0; i < n; i++)
-		put_used(vq, ones[i].ref.id, 1, written ? written[i] : 0);
+	if (!vq->track) {
+		for (unsigned int i = 0; i < n; i++)
+			put_used(vq, ones[i].ref.id, 1, written ? written[i] : 0);
+		return;
+	}
+	/* What is put together is published together. */
+	if (vq_unlikely(vq_dev_put_room(vq) < n))
+		vq_packed_publish(vq);
+	for (; vq_unlikely(n > INFLIGHT_PUTS_MAX); n--, ones++)
+		vq_packed_put(vq, ones->ref, written ? *written++ : 0);
+	if (vq_unlikely(vq_dev_put_room(vq) < n))
+		vq_packed_publish(vq);
+	put_ones_tracked(vq, ones, written, n);
+}
+
+/* As vq_packed_store(), of chains of one slot. */
+static void store_ones(struct vq_dev *vq, uint16_t slot, uint16_t used_bits, unsigned int n)
+{
+	const le64 *put = put_at(vq->track, 0);
+	struct vring_packed_desc *desc = &vq->ring[slot];
+	uint64_t first = used_word(used_bits, vq_load64(put));
+	unsigned int i = 1, end = vq->size - slot;
+
+	for (; i < n && i < end; i++)
+		vq_store64(rest_of(&desc[i]), used_word(used_bits, vq_load64(&put[i])));
+	for (; i < n; i++)
+		vq_store64(rest_of(&vq->ring[i - end]),
+			   used_word(used_bits ^ LAP_BITS, vq_load64(&put[i])));
+	vq_publish_used(rest_of(desc), first);
+}
+
+bool vq_packed_store(struct vq_dev *vq, uint16_t slot, uint16_t used_bits, unsigned int slots)
+{
+	const uint16_t first_slot = slot;
+	uint64_t first = 0;
+
+	for (unsigned int i = 0; slots > 0; i++) {
+		uint64_t put = i < INFLIGHT_PUTS_MAX ? vq_load64(put_at(vq->conf.track, i)) : 0;
+		unsigned int n = put >> 48;
+
+		if (vq_unlikely(n == 0 || n > slots))
+			return false;
+		if (i == 0)
+			first = used_word(used_bits, put);
+		else
+			vq_store64(rest_of(&vq->ring[slot]), used_word(used_bits, put));
+		slots -= n;
+		if (slot + n >= vq->size) {
+			slot = (uint16_t)(slot + n - vq->size);
+			used_bits ^= LAP_BITS;
+		} else {
+			slot = (uint16_t)(slot + n);
+		}
+	}
+	vq_publish_used(rest_of(&vq->ring[first_slot]), first);
+	return true;
+}
+
+/* One store of the positions before, one after the burst (abi/inflight.h). */
+static void publish_tracked(struct vq_dev *vq)
+{
+	struct vq_packed *pk = &vq->pk;
+	uint32_t after = vq_packed_position(vq);
+
+	vq_step();
+	vq_store32(&vq->track->after, after);
+	vq_step();
+	if (pk->puts == pk->unpublished)
+		store_ones(vq, pk->first, pk->first_word >> 48 & LAP_BITS, pk->puts);
+	else
+		vq_packed_store(vq, pk->first, pk->first_word >> 48 & LAP_BITS, pk->unpublished);
+	vq_step();
+	vq_store32(&vq->track->before, after);
+	pk->puts = 0;
 }
 
 void vq_packed_publish(struct vq_dev *vq)
@@ -411,7 +538,10 @@ void vq_packed_publish(struct vq_dev *vq)
 	if (pk->unpublished == 0)
 		return;
 	/* Everything put is complete before these flags say so; one store of len, id and flags. */
-	__atomic_store_n(rest_of(&vq->ring[pk->first]), pk->first_word, __ATOMIC_RELEASE);
+	if (vq->track)
+		publish_tracked(vq);
+	else
+		vq_publish_used(rest_of(&vq->ring[pk->first]), pk->first_word);
 	vq->uncalled += pk->unpublished;
 	pk->unpublished = 0;
 }
@@ -435,8 +565,8 @@ bool vq_packed_call_wanted(const struct vq_dev *vq)
 	}
 	if (!vq->event_idx || !vq->called_valid || slot >= vq->size || vq->uncalled >= laps)
 		return true;
-	now = over_two_laps(vq, published_slot(&vq->pk), published_wrap(&vq->pk));
-	at = over_two_laps(vq, slot, event >> VRING_PACKED_EVENT_WRAP_BIT & 1);
+	now = vq_over_two_laps(vq, published_slot(&vq->pk), published_wrap(&vq->pk));
+	at = vq_over_two_laps(vq, slot, event >> VRING_PACKED_EVENT_WRAP_BIT & 1);
 	/* The position at was passed if it is one of the uncalled ones before now. */
 	now += now > at ? 0 : laps;
 	return now - at <= vq->uncalled;

@@ -38,6 +38,28 @@ void vq_packed_publish(struct vq_dev *vq);
 bool vq_packed_call_wanted(const struct vq_dev *vq);
 void vq_packed_kick(struct vq_dev *vq, bool on);
 
+/* A slot counted over two laps, after which the wrap counter is what it was. */
+static inline uint32_t vq_over_two_laps(const struct vq_dev *vq, uint32_t slot, bool wrap)
+{
+	return slot + (wrap ? 0u : vq->size);
+}
+
+/* The next used descriptor as a driver sees it, and what is then next to take, as in struct inflight_ring. */
+uint32_t vq_packed_position(const struct vq_dev *vq);
+/*
+ * Stores the burst in vq->conf.track->puts[] into the ring: slots of them from slot on, in a lap with these used bits;
+ * the first one last. False: puts[] holds something else.
+ */
+bool vq_packed_store(struct vq_dev *vq, uint16_t slot, uint16_t used_bits, unsigned int slots);
+
+/*
+ * vq_track.c. Makes vq->conf.base, or the skew of a split ring, what a predecessor left, if it did: vq->resumed. 0, or
+ * -EPROTO: what it left makes no sense.
+ */
+int vq_track_resume(struct vq_dev *vq);
+/* The ring runs: its place says so. */
+void vq_track_begin(struct vq_dev *vq);
+
 /* One walk through a chain, and what came of it so far. */
 struct walk {
 	struct vq_dev *vq;

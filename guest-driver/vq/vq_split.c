@@ -19,6 +19,10 @@ int vq_split_start(struct vq_dev *vq)
 {
 	vq->used_idx = vq_load16(&vq->used->idx);
 	vq->used_next = vq->used_idx;
+	if (vq->resumed) {
+		vq->last_avail = (uint16_t)(vq->used_idx + vq->skew);
+		vq->avail_seen = vq->last_avail;
+	}
 	vq->skew = (uint16_t)(vq->last_avail - vq->used_idx);
 	return 0;
 }
@@ -274,6 +278,7 @@ static inline void put_used(struct vq_dev *vq, uint16_t at, uint16_t id, uint32_
 
 	/* One store of 8 bytes, 4-aligned: it may tear, but nobody looks before used idx says so. */
 	__builtin_memcpy(&vq->used->ring[at & (vq->size - 1u)], &elem, sizeof(elem));
+	vq_test_stored();
 }
 
 void vq_split_put(struct vq_dev *vq, struct vq_ref ref, uint32_t written)

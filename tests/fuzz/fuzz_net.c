@@ -213,7 +213,9 @@ static void build(struct world *world, unsigned int number, uint8_t choice, cons
 	for (unsigned int i = 0; i < 2; i++) {
 		static const char *const names[2] = { "a", "b" };
 		struct peer *p = &world->peers[i];
-		struct port_conf conf = { names[i], i, &be_stub_ops, NULL, false, false, &o };
+		struct port_conf conf = {
+			names[i], i, &be_stub_ops, NULL, false, false, false, &o
+		};
 
 		*p = (struct peer){ .pairs = features[i] & 128 ? 1 : 1 + (choice >> 6) };
 		p->number = number;

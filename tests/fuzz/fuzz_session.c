@@ -343,7 +343,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	o.app = choice & 1 ? BE_APP_ECHO : BE_APP_SWITCH;
 	o.offload = !(choice & 2);
 	for (unsigned int i = 0; i < 2; i++) {
-		struct port_conf conf = { names[i], i, &ops, &peers[i], choice & 4, true, &o };
+		struct port_conf conf = {
+			names[i], i, &ops, &peers[i], choice & 4, true, true, &o
+		};
 
 		peers[i].mem = calloc(1, MEM_BYTES);
 		peers[i].failures = 0;

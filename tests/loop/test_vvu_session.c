@@ -19,7 +19,7 @@ static void test_bring_up(void **state)
 	assert_int_equal(w->drv.shm_size, WORLD_SHM);
 	assert_int_equal(w->drv.uuid[6] >> 4, 8);
 	world_proxy_expect(w, LINK_BACKEND_UP);
-	assert_int_equal(up->protocol_features, VHOST_USER_PF_CARRIED);
+	assert_int_equal(up->protocol_features, VHOST_USER_PF_CARRIED | VHOST_USER_PF_INTERNAL);
 	assert_int_equal(up->max_queues, 256);
 	assert_int_equal(up->max_mem_slots, VHOST_USER_MEM_SLOTS_MAX);
 	assert_int_equal(fake_take_msis(&w->f, WORLD_CONFIG_IRQ), 0);

@@ -345,7 +345,9 @@ int main(int argc, char **argv)
 	sw = switch_make(mem, 1);
 	for (unsigned int i = 0; i < opt.ports; i++) {
 		char name[16];
-		struct port_conf conf = { name, i, &be_stub_ops, NULL, false, false, &options };
+		struct port_conf conf = {
+			name, i, &be_stub_ops, NULL, false, false, false, &options
+		};
 
 		snprintf(name, sizeof(name), "p%02u", i);
 		fronts[i].mem = mmap(NULL, ALIGN_UP(MEM, 2u << 20), PROT_READ | PROT_WRITE,

@@ -40,6 +40,11 @@ def pf(*names):
     return mask
 
 
+def internal(gate):
+    """Whether a message with that gate is for proxy, device and driver among themselves."""
+    return bool(gate < 64 and C["VHOST_USER_PF_INTERNAL"] >> gate & 1)
+
+
 def frontend_id(name):
     """The number of a front-end request."""
     return FRONTEND[name]["id"]

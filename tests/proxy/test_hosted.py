@@ -339,6 +339,9 @@ class Misbehaviour(Backend):
             ("POSTCOPY_LISTEN", b"", []),
             ("SET_LOG_BASE", bytes(16), [memory.fd]),
             ("SET_BACKEND_REQ_FD", b"", [plain]),
+            # What proxy, device and driver say among themselves.
+            ("SET_PROTOCOL_FEATURES", U64.pack(1 << 12), []),
+            ("SET_INFLIGHT_FD", struct.pack("<QQHH4x", 4096, 0, 1, 0), [memory.fd]),
         ]
         for name, payload, fds in cases:
             with self.subTest(name):

@@ -135,6 +135,7 @@ void fake_init(struct fake *f, const char *name, unsigned int index,
 		.ops = &fake_ops,
 		.ctx = f,
 		.mem_slots = true,
+		.inflight = true,
 		.options = options ? options : &defaults,
 	};
 

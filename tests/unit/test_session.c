@@ -379,6 +379,223 @@ static void reset_stops_everything(void **state)
 	assert_int_equal(f.port.map.num, 2);
 }
 
+/* ---- positions that outlive a back-end (abi/inflight.h) ---- */
+
+#define INFLIGHT_AT (FAKE_BYTES - INFLIGHT_BYTES(4))
+
+static struct inflight_ring *slot(unsigned int ring)
+{
+	return (struct inflight_ring *)(void *)(f.mem + INFLIGHT_AT) + ring;
+}
+
+static int set_inflight(uint32_t at)
+{
+	struct vhost_user_msg msg = { .hdr = { VHOST_USER_SET_INFLIGHT_FD,
+					       VHOST_USER_VERSION | VHOST_USER_NEED_REPLY_MASK,
+					       sizeof(msg.payload.inflight) } };
+
+	msg.payload.inflight.mmap_size = INFLIGHT_BYTES(4);
+	msg.payload.inflight.mmap_offset = at;
+	msg.payload.inflight.num_queues = 4;
+	return fake_send(&f, &msg, 1);
+}
+
+/* As the fake's own session, with the place for positions. */
+static void begin_kept(uint64_t features)
+{
+	fake_connect(&f, features);
+	f.replies = 0;
+	assert_int_equal(set_inflight(INFLIGHT_AT), 0);
+	assert_int_equal(f.replies, 1);
+	assert_int_equal(f.reply.payload.u64, 0);
+	fake_start_pair(&f, 0);
+}
+
+/* Another back-end, told the same session; base is what the front-end said long ago. */
+static void replay(uint32_t base)
+{
+	port_disconnect(&f.port);
+	assert_int_equal(f.windows, 0);
+	memset(f.calls, 0, sizeof(f.calls));
+	port_connect(&f.port);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES,
+				  VHOST_USER_PF_CARRIED | VHOST_USER_PF_INTERNAL),
+			 0);
+	assert_int_equal(set_inflight(INFLIGHT_AT), 0);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_FEATURES, f.features), 0);
+	assert_int_equal(fake_mem(&f, true), 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_NUM, i, FAKE_QUEUE), 0);
+		assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_BASE, i, base), 0);
+		assert_int_equal(fake_addr(&f, i, f.ring_at[i]), 0);
+		assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_CALL, i, true), 0);
+		assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_ERR, i, true), 0);
+		assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_ENABLE, i, 1), 0);
+	}
+}
+
+static void kick(unsigned int ring)
+{
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_KICK, ring, true), 0);
+}
+
+/* Takes and gives back n chains of the transmit ring. */
+static void serve(unsigned int n)
+{
+	struct vq_dev *vq = &f.port.vrings[1].vq;
+	static struct vq_chain chain;
+
+	for (unsigned int i = 0; i < n; i++) {
+		assert_int_equal(vq_dev_get(vq, &chain), 1);
+		vq_dev_put(vq, chain.ref, 0);
+	}
+	vq_dev_publish(vq);
+}
+
+static uint32_t stop_and_base(unsigned int ring)
+{
+	assert_int_equal(fake_state(&f, VHOST_USER_GET_VRING_BASE, ring, 0), 0);
+	return f.reply.payload.state.num;
+}
+
+static void a_successor_goes_on(void **state)
+{
+	static const uint8_t frame[64];
+
+	begin_kept(V1 | PROTO);
+	assert_int_equal(slot(0)->state, INFLIGHT_SPLIT);
+	assert_int_equal(slot(1)->state, INFLIGHT_SPLIT);
+	assert_int_equal(slot(1)->size, FAKE_QUEUE);
+	assert_int_equal(slot(2)->state, INFLIGHT_STOPPED);
+	assert_int_equal(f.calls[0] + f.calls[1], 0); /* nobody was here before */
+	for (unsigned int i = 0; i < 5; i++)
+		fake_tx(&f, NULL, frame, sizeof(frame));
+	serve(3);
+	replay(0);
+	assert_int_equal(slot(1)->state, INFLIGHT_SPLIT);
+	kick(0);
+	kick(1);
+	/* Its driver may have missed the last call. */
+	assert_int_equal(f.calls[0], 1);
+	assert_int_equal(f.calls[1], 1);
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_CALL, 1, true), 0);
+	assert_int_equal(f.calls[1], 1);
+	serve(2);
+	assert_int_equal(fake_tx_done(&f), 5);
+	assert_int_equal(stop_and_base(1), 5);
+	assert_int_equal(slot(1)->state, INFLIGHT_STOPPED);
+	assert_int_equal(slot(0)->state, INFLIGHT_SPLIT);
+	/* Stopped is stopped: from here on the front-end's word counts. */
+	replay(5);
+	kick(1);
+	assert_int_equal(f.calls[1], 0);
+	assert_int_equal(stop_and_base(1), 5);
+}
+
+/* The call is made when it can be. */
+static void a_late_call_fd(void **state)
+{
+	begin_kept(V1 | PROTO);
+	replay(0);
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_CALL, 1, false), 0);
+	kick(1);
+	assert_int_equal(f.calls[1], 0);
+	assert_int_equal(fake_vring_fd(&f, VHOST_USER_SET_VRING_CALL, 1, true), 0);
+	assert_int_equal(f.calls[1], 1);
+}
+
+static void resets_forget_positions(void **state)
+{
+	static const uint32_t resets[] = { VHOST_USER_RESET_DEVICE, VHOST_USER_RESET_OWNER };
+
+	begin_kept(V1 | PROTO);
+	for (unsigned int i = 0; i < 3; i++) {
+		assert_int_equal(slot(0)->state, INFLIGHT_SPLIT);
+		if (i < 2)
+			assert_int_equal(fake_plain(&f, resets[i]), 0);
+		else
+			assert_int_equal(fake_u64(&f, VHOST_USER_SET_STATUS, 0), 0);
+		assert_int_equal(slot(0)->state, INFLIGHT_STOPPED);
+		assert_int_equal(slot(1)->state, INFLIGHT_STOPPED);
+		kick(0);
+		kick(1);
+	}
+	/* A ring that this back-end never ran is forgotten as well when the front-end stops it. */
+	replay(0);
+	assert_int_equal(slot(0)->state, INFLIGHT_SPLIT);
+	assert_int_equal(stop_and_base(0), 0);
+	assert_int_equal(slot(0)->state, INFLIGHT_STOPPED);
+}
+
+/* What a predecessor left is not trusted; the ring is broken until it is stopped and started again. */
+static void positions_that_make_no_sense(void **state)
+{
+	begin_kept(V1 | PROTO);
+	slot(1)->size = 128;
+	replay(0);
+	kick(1);
+	assert_int_equal(f.errs[1], 1);
+	assert_non_null(strstr(f.last_log, "ring 1: stopped, broken: position outside the ring"));
+	assert_int_equal(f.port.num_tx, 0);
+	assert_int_equal(stop_and_base(1), 0);
+	kick(1);
+	assert_int_equal(f.port.num_tx, 1);
+	assert_int_equal(slot(1)->size, FAKE_QUEUE);
+}
+
+/* Another place while rings run: from then on it is kept there. */
+static void another_place(void **state)
+{
+	struct inflight_ring *other = (void *)(f.mem + INFLIGHT_AT - INFLIGHT_BYTES(4));
+
+	begin_kept(V1 | PROTO);
+	other[0].state = INFLIGHT_PACKED;
+	other[2].state = INFLIGHT_PACKED;
+	assert_int_equal(set_inflight(INFLIGHT_AT - INFLIGHT_BYTES(4)), 0);
+	assert_int_equal(f.windows, 3);
+	assert_int_equal(other[0].state, INFLIGHT_SPLIT);
+	assert_int_equal(other[1].state, INFLIGHT_SPLIT);
+	assert_int_equal(other[2].state, INFLIGHT_PACKED); /* not this back-end's business yet */
+	assert_int_equal(stop_and_base(1), 0);
+	assert_int_equal(other[1].state, INFLIGHT_STOPPED);
+	assert_int_equal(slot(1)->state, INFLIGHT_SPLIT);
+}
+
+static void positions_of_packed_rings(void **state)
+{
+	struct vring_packed_desc *ring;
+
+	begin_kept(V1 | PROTO | VIRTIO_FEATURE(F_RING_PACKED));
+	ring = (void *)(f.mem + f.ring_at[1]);
+	assert_int_equal(stop_and_base(1), 0x00000000);
+	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_BASE, 1, 0x80008000), 0);
+	for (uint16_t i = 0; i < 4; i++)
+		ring[i] = (struct vring_packed_desc){ FAKE_GPA, 64, i, VRING_PACKED_DESC_F_AVAIL };
+	kick(1);
+	assert_int_equal(slot(1)->state, INFLIGHT_PACKED);
+	serve(3);
+	assert_int_equal(slot(1)->before, 0x80038003);
+	replay(0x80008000);
+	kick(1);
+	assert_int_equal(f.calls[1], 1);
+	serve(1);
+	assert_int_equal(ring[3].flags & VRING_PACKED_DESC_F_USED, VRING_PACKED_DESC_F_USED);
+	assert_int_equal(stop_and_base(1), 0x80048004);
+}
+
+/* Who does not know the platform's word for it never hears of it. */
+static void not_offered_everywhere(void **state)
+{
+	fake_connect(&f, V1 | PROTO);
+	assert_true(f.port.offered_protocol & VHOST_USER_PF_MASK(INFLIGHT_SHMFD));
+	f.port.offered_protocol &= ~VHOST_USER_PF_INTERNAL;
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_INTERNAL),
+			 -EPROTO);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, 0), 0);
+	assert_int_equal(set_inflight(INFLIGHT_AT), -EPROTO);
+	assert_reason("SET_INFLIGHT_FD: ");
+}
+
 static void bad_options(void **state)
 {
 	static const char *const bad[] = {
@@ -453,6 +670,13 @@ int main(void)
 		T(memory_that_cannot_be_mapped_ends_the_session),
 		T(ring_errors_do_not_end_the_session),
 		T(reset_stops_everything),
+		T(a_successor_goes_on),
+		T(a_late_call_fd),
+		T(resets_forget_positions),
+		T(positions_that_make_no_sense),
+		T(another_place),
+		T(positions_of_packed_rings),
+		T(not_offered_everywhere),
 		T(bad_options),
 	};
 

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "abi/inflight.h"
 #include "proto/vu_check.h"
 
 #define GIB	   0x40000000ull
@@ -52,6 +53,8 @@ static uint32_t good_payload(struct vhost_user_msg *msg, enum vu_payload payload
 		msg->payload.config.size = 12;
 		return 12 + 12;
 	case VU_PAYLOAD_INFLIGHT:
+		msg->payload.inflight.num_queues = MAX_QUEUES;
+		msg->payload.inflight.mmap_size = INFLIGHT_BYTES(MAX_QUEUES);
 		return 24;
 	}
 	fail();
@@ -333,6 +336,20 @@ static void field_values(void **state)
 	assert_int_equal(vu_check_frontend(&msg, 0, &open_limits), VU_RULE_NONE);
 	msg.payload.u64 = 65536;
 	assert_int_equal(vu_check_frontend(&msg, 0, &open_limits), VU_RULE_VALUE);
+	msg = good_message(vu_frontend_info(VHOST_USER_SET_INFLIGHT_FD));
+	msg.payload.inflight.queue_size = 1;
+	assert_int_equal(vu_check_frontend(&msg, 1, &open_limits), VU_RULE_VALUE);
+	msg = good_message(vu_frontend_info(VHOST_USER_SET_INFLIGHT_FD));
+	msg.payload.inflight.num_queues++;
+	assert_int_equal(vu_check_frontend(&msg, 1, &open_limits), VU_RULE_VALUE);
+	msg.payload.inflight.mmap_size += sizeof(struct inflight_ring);
+	assert_int_equal(vu_check_frontend(&msg, 1, &open_limits), VU_RULE_NONE);
+	msg.payload.inflight.mmap_offset = 64;
+	assert_int_equal(vu_check_frontend(&msg, 1, &open_limits), VU_RULE_VALUE);
+	msg = good_message(vu_frontend_info(VHOST_USER_SET_INFLIGHT_FD));
+	msg.payload.inflight.num_queues = 0;
+	msg.payload.inflight.mmap_size = 0;
+	assert_int_equal(vu_check_frontend(&msg, 1, &open_limits), VU_RULE_VALUE);
 	msg = good_message(vu_frontend_info(VHOST_USER_SET_STATUS));
 	msg.payload.u64 = 0xff;
 	assert_int_equal(vu_check_frontend(&msg, 0, &open_limits), VU_RULE_NONE);

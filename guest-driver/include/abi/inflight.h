@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Where a back-end that takes over another's rings goes on: the in-flight region that the proxy makes for each session
- * and gives to the back-end with SET_INFLIGHT_FD (vhost-user §Inflight I/O tracking), whether or not the front-end knows of
- * such regions. The proxy only zeroes; the back-end writes, and may be the successor of one that was hostile: what is
- * read here is checked like any peer's bytes.
+ * and gives to the back-end with SET_INFLIGHT_FD (vhost-user §Inflight I/O tracking), whether or not the front-end
+ * knows of such regions. The proxy only zeroes; the back-end writes, and may be the successor of one that was hostile:
+ * what is read here is checked like any peer's bytes.
  *
  * One struct for each ring, by vring index. A device that gives buffers back in the order it took them, as a network
  * device does, needs no more than positions and one burst:
@@ -11,8 +11,8 @@
  *   split   the used index in the ring itself says where to go on. before: how far ahead of it the next chain to take
  *           is, modulo 2^16; not 0 where SET_VRING_BASE left out chains that nobody gave back.
  *   packed  the ring does not tell. A used descriptor overwrites length, id and flags of one that was taken, so a burst
- *           cannot be undone once its first store into the ring is made; it can be done again. The burst is kept in puts[],
- *           and the ring is written only when all of it is there:
+ *           cannot be undone once its first store into the ring is made; it can be done again. The burst is kept in
+ *           puts[], and the ring is written only when all of it is there:
  *
  *               puts[] = the burst; after = new position; the used descriptors, the first one last; before = after
  *

@@ -37,6 +37,7 @@
 
 #include <stdbool.h>
 
+#include "abi/inflight.h"
 #include "abi/virtio_ring.h"
 #include "vq/memmap.h"
 
@@ -109,6 +110,11 @@ struct vq_dev_conf {
 	bool in_order;
 	bool event_idx;
 	bool indirect;
+	/*
+	 * Where the ring's positions are kept for a successor (abi/inflight.h), 8-aligned; NULL: nowhere. If it says
+	 * that the ring runs, the start goes on there, not from base. Borrowed until vq_dev_stop() or vq_dev_track().
+	 */
+	struct inflight_ring *track;
 };
 
 /*
@@ -124,6 +130,8 @@ struct vq_packed {
 	uint16_t first;	      /* slot of the first unpublished put */
 	uint32_t unpublished; /* slots put and not published */
 	uint64_t first_word;  /* len, id and flags of that first one, still to be stored */
+	uint16_t left_out;    /* slots between used and avail at the start: an earlier life's */
+	uint16_t puts;	      /* tracked: of the unpublished burst, in track->puts[] */
 	uint64_t heads[VQ_DEV_SIZE_MAX /
 		       64]; /* bit per slot taken: a chain begins there (vq_dev_unget()) */
 };
@@ -150,6 +158,8 @@ struct vq_dev {
 	bool event_idx;
 	bool indirect;
 	bool running;
+	bool resumed;		     /* the last start went on where a predecessor was */
+	struct inflight_ring *track; /* conf.track while the ring runs */
 	/* Hints: the regions buffers lay in last and before. Of this queue, since threads may share the map. */
 	unsigned int hit;
 	unsigned int hit_before;
@@ -170,7 +180,10 @@ struct vq_dev {
 };
 
 /*
- * Looks the three ring parts up and starts from conf->base; a split ring's used index is taken from the ring.
+ * Looks the three ring parts up and starts from conf->base; a split ring's used index is taken from the ring. Where
+ * conf->track says that a predecessor ran the ring, goes on where that one was instead, after finishing the burst it
+ * may have been publishing; then vq->resumed is set, and the driver should be called once. From then on the ring's
+ * positions are kept there.
  * Returns 0, or -EPROTO with vq->broken set; the queue is then stopped.
  */
 int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf);
@@ -186,6 +199,15 @@ int vq_dev_remap(struct vq_dev *vq);
  * broken.
  */
 void vq_dev_stop(struct vq_dev *vq);
+
+/*
+ * From now on the positions are kept there (NULL: nowhere), if the queue runs and at its next start. What is put is
+ * published. The old place is left as it is.
+ */
+void vq_dev_track(struct vq_dev *vq, struct inflight_ring *track);
+
+/* Notes that the ring does not run: the next start there begins at its base. Whose ring it is must have stopped it. */
+void vq_track_stopped(struct inflight_ring *track);
 
 /* The position for GET_VRING_BASE, to be given to a later start; also of a stopped or broken queue. */
 uint32_t vq_dev_base(const struct vq_dev *vq);
@@ -220,7 +242,11 @@ unsigned int vq_dev_get_ones(struct vq_dev *vq, bool writable, struct vq_one *on
 /* Un-takes the n chains taken last: they will be got again. They must not have been put. */
 void vq_dev_unget(struct vq_dev *vq, unsigned int n);
 
-/* Writes a used entry: written bytes of device-writable memory. Not visible before vq_dev_publish(). */
+/*
+ * Writes a used entry: written bytes of device-writable memory. Not visible before vq_dev_publish(). A packed ring
+ * whose positions are kept (vq_dev_conf.track) publishes by itself when more than INFLIGHT_PUTS_MAX are put:
+ * vq_dev_put_room() is how many are not too many yet.
+ */
 void vq_dev_put(struct vq_dev *vq, struct vq_ref ref, uint32_t written);
 
 /*
@@ -229,6 +255,11 @@ void vq_dev_put(struct vq_dev *vq, struct vq_ref ref, uint32_t written);
  */
 void vq_dev_put_ones(struct vq_dev *vq, const struct vq_one *ones, const uint32_t *written,
 		     unsigned int n);
+
+static inline unsigned int vq_dev_put_room(const struct vq_dev *vq)
+{
+	return vq->packed && vq->track ? INFLIGHT_PUTS_MAX - vq->pk.puts : UINT16_MAX;
+}
 
 /* Makes all put entries visible. */
 void vq_dev_publish(struct vq_dev *vq);
