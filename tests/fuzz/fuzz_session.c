@@ -17,9 +17,12 @@
  *      if flags bit 7 (packed: in the lap that bit 0 of next says)
  *   8  clock: u8 seconds   9  arm   10  disarm   11  failures: u8 (bit 0 send, bit 1 window, bit 2 step)
  *   12 worker: u8 which one, makes a round
+ *   13 place for positions of rings: u8 page
+ *   14 another back-end: u8 as in 6, but the rings are as the one before left them
  */
 #include "fuzz.h"
 
+#include "abi/inflight.h"
 #include "abi/virtio_config.h"
 #include "core/switch.h"
 
@@ -146,7 +149,23 @@ static void send_u64(struct peer *p, uint32_t request, uint64_t v)
 	deliver(p, &msg, PORT_FDS_AS_DUE);
 }
 
-static void set_up_ring(struct peer *p, uint32_t ring)
+/* Of the upper half of the memory, in which the front-end writes as it likes. */
+static void set_inflight(struct peer *p, uint8_t page)
+{
+	struct vhost_user_msg msg = {
+		.hdr = { VHOST_USER_SET_INFLIGHT_FD, VHOST_USER_VERSION, 24 },
+		.payload.inflight = { .mmap_size = INFLIGHT_BYTES(4),
+				      .mmap_offset = MEM_BYTES / 2 + page % 6 * 4096u,
+				      .num_queues = 4 },
+	};
+
+	send_u64(p, VHOST_USER_SET_PROTOCOL_FEATURES,
+		 VHOST_USER_PF_CARRIED | VHOST_USER_PF_INTERNAL);
+	deliver(p, &msg, PORT_FDS_AS_DUE);
+	step(p);
+}
+
+static void set_up_ring(struct peer *p, uint32_t ring, bool fresh)
 {
 	uint64_t at = USER_BASE + ring * RING_BYTES;
 	struct vhost_user_msg addr = {
@@ -157,13 +176,14 @@ static void set_up_ring(struct peer *p, uint32_t ring)
 				  .used_user_addr = at + USED_AT },
 	};
 
-	memset(p->mem + ring * RING_BYTES, 0, RING_BYTES);
+	if (fresh)
+		memset(p->mem + ring * RING_BYTES, 0, RING_BYTES);
 	send_u64(p, VHOST_USER_SET_VRING_NUM, ring | (uint64_t)RING_SIZE << 32);
 	deliver(p, &addr, 0);
 	send_u64(p, VHOST_USER_SET_VRING_KICK, ring);
 }
 
-static void set_up(struct peer *p, uint8_t choice)
+static void set_up(struct peer *p, uint8_t choice, bool fresh)
 {
 	static const uint64_t features[] = {
 		0,
@@ -185,6 +205,8 @@ static void set_up(struct peer *p, uint8_t choice)
 	if (p->port.connected)
 		gone(p);
 	port_connect(&p->port);
+	if (!fresh)
+		set_inflight(p, 0);
 	send_u64(p, VHOST_USER_SET_FEATURES,
 		 features[choice & 3] | (choice & 4 ? p->port.offered & 0x7fff : 0) |
 			 (choice & 8 ? VIRTIO_FEATURE(F_RING_PACKED) : 0) |
@@ -193,7 +215,7 @@ static void set_up(struct peer *p, uint8_t choice)
 	for (unsigned int i = 0; i < 4; i++)
 		step(p);
 	for (uint32_t ring = 0; ring < 2 + 2 * (choice >> 5 & 3u); ring++)
-		set_up_ring(p, ring);
+		set_up_ring(p, ring, fresh);
 }
 
 static void message(struct peer *p, struct input *in)
@@ -291,7 +313,13 @@ static void one_operation(struct input *in, uint32_t *now)
 			port_connect(&p->port);
 		break;
 	case 6:
-		set_up(p, input_u8(in));
+		set_up(p, input_u8(in), true);
+		break;
+	case 13:
+		set_inflight(p, input_u8(in));
+		break;
+	case 14:
+		set_up(p, input_u8(in), false);
 		break;
 	case 7:
 		descriptor(p, in);

@@ -28,6 +28,7 @@ static void start(struct run *r)
 		struct vq_dev_conf conf = r->d.conf;
 
 		conf.map = &r->d.map[k];
+		conf.track = r->d.tracked ? &r->d.track[k] : NULL;
 		rc[k] = vq_dev_start(&r->vq[k], &conf);
 		if (r->vq[k].size > SIZE_MAX_)
 			vq_dev_stop(&r->vq[k]);
@@ -219,6 +220,7 @@ static void compare(const struct run *r)
 {
 	CHECK(r->vq[FAST].broken == r->vq[SLOW].broken);
 	CHECK(vq_dev_base(&r->vq[FAST]) == vq_dev_base(&r->vq[SLOW]));
+	CHECK(!memcmp(&r->d.track[FAST], &r->d.track[SLOW], offsetof(struct inflight_ring, puts)));
 	for (unsigned int i = 0; i < REGION_NUM; i++)
 		CHECK(!memcmp(r->d.host[FAST][i], r->d.host[SLOW][i], REGION_BYTES));
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * The device side of split and packed rings, in order or not, against a driver that writes anything anywhere at
- * any time between two calls (fuzz_vq_driver.h). Input: the ring's geometry, then operations. Some operations
- * are the driver's (raw words, whole descriptors, avail entries, idx), the others are calls of the API.
+ * any time between two calls (fuzz_vq_driver.h), and against predecessors that left anything. Input: the ring's
+ * geometry, then operations. Some operations are the driver's (raw words, whole descriptors, avail entries, idx), the
+ * others are calls of the API. Some queues end without being stopped, as in a death.
  */
 #include "fuzz_vq_driver.h"
 
@@ -18,6 +19,19 @@ struct run {
 	bool region_in[REGION_NUM];
 };
 
+/* What a successor would find, after a start or a publish. */
+static void check_track(const struct run *r)
+{
+	const struct inflight_ring *t = r->vq.track;
+
+	if (!t || !r->vq.running || !r->vq.used)
+		return;
+	CHECK(t->state == (r->vq.packed ? INFLIGHT_PACKED : INFLIGHT_SPLIT));
+	CHECK(t->size == r->vq.size);
+	CHECK(!r->vq.packed ||
+	      (t->before == t->after && t->after >> 16 == vq_dev_base(&r->vq) >> 16));
+}
+
 static void start(struct run *r)
 {
 	struct vq_dev_conf conf;
@@ -26,9 +40,11 @@ static void start(struct run *r)
 	driver_geometry(&r->d);
 	conf = r->d.conf;
 	conf.map = &r->d.map[0];
+	conf.track = r->d.tracked ? &r->d.track[0] : NULL;
 	rc = vq_dev_start(&r->vq, &conf);
 	CHECK(rc == 0 || rc == -EPROTO);
 	CHECK((rc == 0) == (r->vq.broken == VQ_OK));
+	check_track(r);
 	r->num_held = 0;
 	r->slots_held = 0;
 	r->untakeable = 0;
@@ -228,6 +244,7 @@ static void step(struct run *r)
 		break;
 	case 10:
 		vq_dev_publish(&r->vq);
+		check_track(r);
 		if (vq_dev_call_needed(&r->vq))
 			CHECK(!vq_dev_call_needed(&r->vq)); /* asked twice, published once */
 		break;

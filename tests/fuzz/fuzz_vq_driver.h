@@ -27,8 +27,10 @@ struct driver {
 	unsigned int images;
 	uint8_t *host[IMAGES_MAX][REGION_NUM];
 	struct memmap map[IMAGES_MAX];
-	struct vq_dev_conf conf; /* without map */
-	unsigned int slot;	 /* packed: the next one, if the driver did as it should */
+	struct vq_dev_conf conf; /* without map and track */
+	bool tracked;
+	struct inflight_ring track[IMAGES_MAX];
+	unsigned int slot; /* packed: the next one, if the driver did as it should */
 	bool wrap;
 };
 
@@ -58,6 +60,32 @@ static inline void driver_poke(struct driver *d, unsigned int at, const void *by
 		for (unsigned int i = 0; i < n; i++)
 			d->host[k][(at + i) / REGION_BYTES][(at + i) % REGION_BYTES] =
 				((const uint8_t *)bytes)[i];
+}
+
+/*
+ * What a predecessor left, in every image: nothing, what the queue before this one kept there, or words that make some
+ * sense, or none.
+ */
+static inline void driver_track(struct driver *d, uint8_t how)
+{
+	struct inflight_ring *t = &d->track[0];
+	uint8_t words;
+
+	d->tracked = how & 0x20;
+	if (!d->tracked || (how & 0x40))
+		return;
+	words = input_u8(&d->in);
+	t->state = words & 3;
+	t->size = words & 4 ? input_u16(&d->in) : d->conf.size;
+	t->before = words & 8 ? input_u32(&d->in) : (input_u8(&d->in) & 0x80) * 0x01000100u;
+	t->after = words & 16 ? input_u32(&d->in) : t->before + (words >> 6) * 0x00010001u;
+	for (unsigned int i = 0; i < (words >> 5 & 7u); i++) {
+		t->puts[i].id = input_u8(&d->in);
+		t->puts[i].slots = input_u8(&d->in) % 8;
+		t->puts[i].written = input_u8(&d->in);
+	}
+	for (unsigned int k = 1; k < d->images; k++)
+		d->track[k] = *t;
 }
 
 /* A queue's layout, positions and features: three bytes, more when they are wild. */
@@ -93,6 +121,7 @@ static inline void driver_geometry(struct driver *d)
 	}
 	d->slot = d->conf.base & 0x7fff;
 	d->wrap = d->conf.base & 0x8000;
+	driver_track(d, layout);
 }
 
 static inline uint64_t driver_address(struct driver *d, bool wild)

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "abi/inflight.h"
 #include "fuzz.h"
 #include "tests/loop/fake_machine.h"
 #include "tests/loop/fake_proxy.h"
@@ -291,6 +292,19 @@ static void proxy_region(struct run *r)
 	proxy_send(r, &msg, files, !(how & 1));
 }
 
+static void proxy_inflight(struct run *r)
+{
+	uint8_t how = input_u8(r->in);
+	struct vhost_user_msg msg = msg_empty(VHOST_USER_SET_INFLIGHT_FD);
+
+	msg.hdr.size = sizeof(msg.payload.inflight);
+	msg.hdr.flags |= how & VHOST_USER_NEED_REPLY_MASK;
+	msg.payload.inflight.num_queues = how & 3u;
+	msg.payload.inflight.mmap_size = INFLIGHT_BYTES((how & 3u) + (how >> 7));
+	msg.payload.inflight.mmap_offset = (how >> 6 & 1u) * 4096u;
+	proxy_send(r, &msg, &files[how >> 5 & 1], 1);
+}
+
 static void proxy_vring(struct run *r)
 {
 	uint8_t how = input_u8(r->in), index = input_u8(r->in);
@@ -324,7 +338,8 @@ static void proxy_session(struct run *r)
 		put(r, 0, VIRTIO_PCI_DEVICE_OFF, 1, VVU_STATUS_BACKEND_UP);
 	if (how & 8) {
 		struct vhost_user_msg msg =
-			msg_u64(VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PF_CARRIED);
+			msg_u64(VHOST_USER_SET_PROTOCOL_FEATURES,
+				VHOST_USER_PF_CARRIED | (how & 16 ? VHOST_USER_PF_INTERNAL : 0));
 
 		proxy_send(r, &msg, NULL, 0);
 	}
@@ -468,6 +483,9 @@ static void operation(struct run *r)
 			proxy_notice(r);
 		else
 			proxy_restart(r);
+		break;
+	case 17:
+		proxy_inflight(r);
 		break;
 	default:
 		step(r);

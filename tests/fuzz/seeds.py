@@ -87,6 +87,17 @@ def vq_dev():
               descriptor(1, 0x3100, 100, 2, 0, True) + packed(18, 0x1ef8, 32, 4) + get + copy + put + publish)
 
 
+    # Positions kept; a death; one that died while it published a burst.
+    burst = b"\x42\x80" + bytes([9, 1, 64, 8, 1, 64])
+    for name, layout in (("split", 0), ("packed", 1), ("packed_inorder", 3), ("packed_odd", 5)):
+        one = packed(18, 0x3000, 64, 2) if layout & 1 else descriptor(0, 0x3000, 64, 2, 0) + available(0)
+        work = (one + one + get + get + put + put + publish) * 3
+        write("vq_dev", name + "_kept", bytes([3, layout | 0x20]) + b"\0\0" + work + one + get + put +
+              bytes([15, 0, 3, layout | 0x60]) + work)
+        write("vq_dev", name + "_taken_over", bytes([3, layout | 0x20]) +
+              (burst if layout & 1 else b"\x01\0") + work)
+
+
 def vq_burst():
     def descriptor(slot, addr, length, flags):
         return struct.pack("<BHBBH", 1, addr, slot, flags, length)
@@ -102,6 +113,8 @@ def vq_burst():
             write("vq_burst", f"{name}_{writable}", bytes([3, layout]) + (one + far + one + take + back) * 4)
             write("vq_burst", f"{name}_events_{writable}",
                   bytes([0x23, layout]) + (b"\x0f\x02" + one * 3 + far + take + b"\x0d\x01" + take + back + b"\x0f\x03") * 4)
+            write("vq_burst", f"{name}_kept_{writable}", bytes([3, layout | 0x20]) + b"\0\0" +
+                  (one + far + one + take + back) * 2 + bytes([15, 1, 3, layout | 0x60]) + (one + far + take + back) * 2)
 
 
 def vvu_guest():
@@ -125,6 +138,9 @@ def vvu_guest():
         write("vvu_guest", name + "explicit", bytes([7 | rings]) + session + again + session)
         write("vvu_guest", name + "classic", bytes([5 | rings]) + session + again + session)
     slots = b"".join(bytes([11, add << 1]) + step for add in range(4)) + b"\x0b\x03" + step + answer(38) + step
+    positions = b"\x11\x02" + step
+    write("vvu_guest", "inflight", b"\x07" + post + b"\x0d\x18" + step + positions + table + answer(5) + step + positions +
+          answer(32) + step + b"\x0d\x01" + step)
     write("vvu_guest", "slots", b"\x07" + post + up + slots)
     # 177: a record (which kind and fds, index, size, data, which session), 87: a notice, 15: another proxy
     keep = b"\xb1\x08\x00\x03abc\x00" + b"\xb1\x15\x01\x00\x00" + b"\x57\x00\x08" + step

@@ -67,6 +67,12 @@ def session():
     for features in (1, 9, 17, 25):
         write("session", f"smp{features}", b"\x20" + up(0, features) + up(1, features) + buffers + plain + sent + rounds +
               b"\x84" + rounds + up(1, features) + buffers + sent + rounds)
+    # Back-ends that die and are followed by others.
+    for features in (1, 9, 17, 25):
+        again = b"".join(bytes([14 | port(n), features]) for n in (0, 1))
+        write("session", f"takeover{features}", b"\0" + again + buffers + plain + sent + poll + again + sent + poll +
+              message(0, 11, struct.pack("<II", 1, 0)) + b"\x0d\1" + again + memory(1, 0x8000, b"\x02\0\0\0\x10\0\0\0") + again +
+              poll)
     # Several pairs: rings lie one behind the other in the lower half. Each transmit ring has a frame of a flow of its own.
     for features in (1, 9, 17, 25):
         pairs = features | 0x60

@@ -38,8 +38,10 @@ struct what {
 	bool ones;
 	bool writable;
 	bool event_idx;
+	bool kept; /* positions, for a successor (abi/inflight.h) */
 };
 
+static struct inflight_ring track;
 static volatile uint8_t sink;
 
 static void set_up(struct bench *b, struct what what)
@@ -55,8 +57,10 @@ static void set_up(struct bench *b, struct what what)
 		.in_order = what.in_order,
 		.event_idx = what.event_idx,
 		.indirect = true,
+		.track = what.kept ? &track : NULL,
 	};
 
+	track.state = INFLIGHT_STOPPED;
 	memset(b->low, 0, REGION);
 	memset(b->high, 0, REGION);
 	memmap_init(&b->map);
@@ -219,14 +223,16 @@ int main(void)
 	run(b, "regions by turns", alternating, plain);
 	run(b, "regions by turns, burst calls", alternating, (struct what){ .ones = true });
 	run(b, "packed, one readable descriptor", NULL, (struct what){ .packed = true });
-	for (unsigned int i = 0; i < 8; i++) {
-		struct what what = {
-			.packed = i & 1, .in_order = i & 2, .writable = i & 4, .ones = true
-		};
+	for (unsigned int i = 0; i < 16; i++) {
+		struct what what = { .packed = i & 1,
+				     .in_order = i & 2,
+				     .writable = i & 4,
+				     .ones = true,
+				     .kept = i & 8 };
 		char name[64];
 
-		snprintf(name, sizeof(name), "%s, burst calls, %s", layouts[i & 3],
-			 what.writable ? "writable" : "readable");
+		snprintf(name, sizeof(name), "%s, bursts, %s%s", layouts[i & 3],
+			 what.writable ? "writable" : "readable", what.kept ? ", kept" : "");
 		run(b, name, what.packed ? NULL : what.writable ? writable : single, what);
 	}
 	free(b->low);
