@@ -18,6 +18,7 @@ def program(name):
     """Path of one of our programs (or of the appliance image) in the build directory."""
     where = {
         "vvu-proxy": "host-proxy/vvu-proxy",
+        "vvu": "vmm/vvu",
         "vvu-vmm": "vmm/vvu-vmm",
         "vvu-backend": "backend-vm/vvu-backend",
         "appliance.elf": "backend-vm/appliance.elf",

@@ -3,7 +3,7 @@
 """Who may include whom: one rule per directory, the longest matching prefix decides.
 
   abi  <-  vq, proto  <-  gd, rt  <-  backend-vm          freestanding: the compiler's own headers only
-  abi  <-  vq, proto  <-  vmm/hostlib  <-  vmm, host-proxy, backend-vm/hosted
+  abi  <-  vq, proto  <-  vmm/hostlib  <-  vmm, vmm/cli, host-proxy, backend-vm/hosted
 
 Includes by bare name ("internal.h") are of the same directory and always allowed. Also here: no assert() outside
 tests/, where a peer could be the one who decides.
@@ -30,6 +30,7 @@ RULES = {
     "backend-vm/core/": [FREESTANDING, SHARED, r'"core/[a-z0-9_]+\.h"'],
     "backend-vm/hosted/": [SYSTEM, SHARED, r'"(core|hosted|vmm/hostlib)/[a-z0-9_]+\.h"'],
     "vmm/": [SYSTEM, SHARED, r'"vmm/(hostlib/)?[a-z0-9_]+\.h"'],
+    "vmm/cli/": [SYSTEM, r'"vmm/(cli|hostlib)/[a-z0-9_]+\.h"'],
     "vmm/hostlib/": [SYSTEM, SHARED, r'"vmm/hostlib/[a-z0-9_]+\.h"'],
     "host-proxy/": [SYSTEM, SHARED, r'"(host-proxy|vmm/hostlib)/[a-z0-9_]+\.h"'],
 }
