@@ -101,16 +101,33 @@ static const char *region_damage(const struct vvu_shm *shm, const struct vvu_reg
 	return NULL;
 }
 
+/* Whatever it was, and whether it is over: the kernel knows the place. */
+static bool fault_at(struct vvu_shm *shm, uint64_t gpa)
+{
+	for (unsigned int i = 0; i < shm->num; i++) {
+		const struct vvu_region *reg = &shm->regions[i];
+		uint64_t start = shm->gpa + reg->offset;
+		struct stat st;
+
+		if (reg->fd < 0 || gpa < start || gpa - start >= reg->r.memory_size)
+			continue;
+		if (fstat(reg->fd, &st) || too_short(reg, &st))
+			end_session(shm, reg, SHORT);
+		else
+			end_session(shm, reg, "the host could not provide a page of it");
+		return true;
+	}
+	return false;
+}
+
 bool vvu_watch_fault(struct vvu_shm *shm, uint64_t gpa)
 {
+	if (gpa != MACHINE_GPA_UNKNOWN)
+		return fault_at(shm, gpa);
 	for (unsigned int i = 0; i < shm->num; i++) {
 		const struct vvu_region *reg = &shm->regions[i];
 		const char *why = region_damage(shm, reg);
 
-		/* Whatever it was, and whether it is over: the kernel knows the place. */
-		if (!why && reg->fd >= 0 && gpa >= shm->gpa + reg->offset &&
-		    gpa - shm->gpa - reg->offset < reg->r.memory_size)
-			why = "the host could not provide a page of it";
 		if (why) {
 			end_session(shm, reg, why);
 			return true;
