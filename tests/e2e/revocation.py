@@ -12,8 +12,8 @@ guest sets its clock; when it could read something last, and when the front-end 
   proxy    the proxy is killed, then the front-end hangs up
   patient  as close, and the guest reads on until the window shows nothing at all
 
-It shall be less than 50 ms (less than 0: the guest read it last before the front-end went). The figures are printed; so that a busy machine does not fail the test, it is the best of all rounds
-that must not take longer. Nothing may be left to read in any of them.
+It shall be less than 50 ms (less than 0: the guest read it last before the front-end went). The figures are printed; so that a busy
+machine does not fail the test, it is the best of all rounds that must not take longer. Nothing may be left to read in any of them.
 """
 
 import mmap
