@@ -6,10 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/hostlib/log.h"
 #include "vmm/pages.h"
 #include "vmm/stats_page.h"
 #include "vmm/status.h"
 #include "vmm/vm.h"
+
+/* A message to the local APIC with ID 0 whose delivery mode is NMI (SDM vol. 3, 11.11.1 and 11.11.2). */
+#define MSI_TO_VCPU_0 0xfee00000
+#define MSI_NMI	      0x400
 
 /* JSON's integers end at 2^63 - 1 in json-c; a hostile counter may not. */
 static void put(struct json_object *obj, const char *key, uint64_t value)
@@ -139,6 +144,16 @@ int status_control(void *arg, const char *cmd, struct json_object *request,
 	struct vm *vm = arg;
 	struct json_object *devices;
 
+	if (!strcmp(cmd, "reset")) {
+		log_info(NULL, "control: reset");
+		vm_reboot(vm);
+		return 0;
+	}
+	if (!strcmp(cmd, "nmi")) {
+		log_info(NULL, "control: NMI to vCPU 0");
+		kvm_msi_send(&vm->kvm, MSI_TO_VCPU_0, MSI_NMI);
+		return 0;
+	}
 	if (strcmp(cmd, "status"))
 		return -ENOENT;
 	add_vcpus(vm, reply);

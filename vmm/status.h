@@ -18,6 +18,8 @@ struct vm;
  * them; counters_error says why there are none
  *
  * Nothing of it makes a vCPU exit, or waits for the guest.
+ *
+ * {"cmd":"reset"} restarts the guest, {"cmd":"nmi"} sends its first vCPU an NMI; both answer at once.
  */
 int status_control(void *arg, const char *cmd, struct json_object *request,
 		   struct json_object *reply, const char **error);
