@@ -140,6 +140,10 @@ class Load:
         """Of the run since its warm-up has ended."""
         return self.command("counters")
 
+    def gaps(self):
+        """Longest times without a frame since this was last asked (gap_ms, by port)."""
+        return self.command("gaps")
+
     def halt(self):
         """End the run; counters like window()."""
         return self.command("stop", timeout=90)

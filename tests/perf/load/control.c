@@ -129,7 +129,7 @@ static const char *command_of(struct json_object *o)
 	return json_object_object_get_ex(o, "cmd", &cmd) ? json_object_get_string(cmd) : "";
 }
 
-/* During a run: counters and stop; anything else has to wait. */
+/* During a run: counters, gaps and stop; anything else has to wait. */
 static bool tick(struct load *l, void *arg, const struct snapshot *begin, uint64_t busy)
 {
 	struct control *c = arg;
@@ -145,11 +145,13 @@ static bool tick(struct load *l, void *arg, const struct snapshot *begin, uint64
 	if (!strcmp(cmd, "counters")) {
 		snapshot_take(l, busy, &now);
 		answer(c, report_window(l, begin, &now));
+	} else if (!strcmp(cmd, "gaps")) {
+		answer(c, report_gaps(l));
 	} else if (!strcmp(cmd, "stop") || !strcmp(cmd, "quit")) {
 		c->stop_wanted = true;
 		c->quit = !strcmp(cmd, "quit");
 	} else {
-		answer_error(c, "a run is on: counters, stop or quit");
+		answer_error(c, "a run is on: counters, gaps, stop or quit");
 	}
 	json_object_put(o);
 	return c->stop_wanted;

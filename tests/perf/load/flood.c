@@ -82,14 +82,28 @@ static unsigned int receive_burst(struct run *r, struct fport *port, unsigned in
 	return n;
 }
 
+static void note_gap(struct gaps *g, uint64_t now)
+{
+	uint64_t gap = g->last ? now - g->last : 0;
+
+	g->last = now;
+	if (gap > g->recent) {
+		g->recent = gap;
+		g->longest = RTE_MAX(g->longest, gap);
+	}
+}
+
 /* What a port has received, but not for ever: others want their turn. */
-static unsigned int receive_some(struct run *r, struct fport *port, unsigned int queue)
+static unsigned int receive_some(struct run *r, struct fport *port, unsigned int queue,
+				 uint64_t now)
 {
 	unsigned int total = 0;
 	bool more = true;
 
 	for (unsigned int i = 0; i < RX_TURNS && more; i++)
 		total += receive_burst(r, port, queue, &more);
+	if (total)
+		note_gap(&port->gaps, now);
 	return total;
 }
 
@@ -101,7 +115,7 @@ static unsigned int once(struct run *r, bool sending, uint64_t now)
 
 	for (unsigned int p = 0; p < l->ports; p++) {
 		for (unsigned int q = 0; q < r->queues; q++)
-			moved += receive_some(r, &l->port[p], q);
+			moved += receive_some(r, &l->port[p], q, now);
 		for (unsigned int q = 0; q < r->queues && sending; q++)
 			moved += send_some(r, &l->port[p], q, now);
 	}
@@ -150,6 +164,8 @@ int flood_run(struct load *l, tick_fn tick, void *arg, struct result *result)
 		next = now + l->hz / TICK_HZ;
 		if (!measuring && now >= begin_at) {
 			snapshot_take(l, busy, &result->begin);
+			for (unsigned int p = 0; p < l->ports; p++)
+				l->port[p].gaps.longest = l->port[p].gaps.recent = 0;
 			measuring = true;
 		}
 		if (moved)

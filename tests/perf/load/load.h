@@ -81,6 +81,13 @@ struct counters {
 	uint64_t damaged;   /* wrong length or payload */
 };
 
+/* Longest times between two bursts that came, in TSC cycles. */
+struct gaps {
+	uint64_t last;	  /* when something came; 0: nothing yet */
+	uint64_t longest; /* of the window */
+	uint64_t recent;  /* since somebody asked */
+};
+
 struct txq {
 	struct rte_mempool *pool;
 	struct rte_mbuf *pending[BURST_MAX];
@@ -95,6 +102,7 @@ struct fport {
 	struct rte_ether_addr mac;
 	struct txq txq[QUEUES_MAX];
 	struct counters count;
+	struct gaps gaps;
 	uint64_t *last;		     /* [source port][flow]: 1 + sequence number seen last */
 	uint64_t address[PORTS_MAX]; /* first 8 bytes of a frame to that port */
 	uint8_t draws[DRAWS];

@@ -57,8 +57,9 @@ static const char *const help =
 	"Options above the\n"
 	"second heading may be given in it and hold for that run.\n"
 	"  window    warm up, measure, stop sending, wait for the rest, answer with all counters\n"
-	"  start     the same without end, answers at once; then: counters, stop (answers like "
-	"window)\n"
+	"  start     the same without end, answers at once; then: counters, gaps (longest time "
+	"without a frame\n"
+	"            since last asked), stop (answers like window)\n"
 	"  info      ports, addresses, sizes\n"
 	"  quit\n";
 

@@ -38,6 +38,7 @@ struct json_object *report_window(const struct load *l, const struct snapshot *a
 		full += to->full - from->full;
 		add_u64(port, "tx", to->tx - from->tx);
 		add_u64(port, "rx", to->rx - from->rx);
+		add_real(port, "gap_ms", (double)l->port[p].gaps.longest / (double)l->hz * 1e3);
 		json_object_array_add(ports, port);
 	}
 	add_real(o, "seconds", seconds);
@@ -54,6 +55,24 @@ struct json_object *report_window(const struct load *l, const struct snapshot *a
 	add_real(o, "busy_cycles_per_frame",
 		 tx + rx ? (double)(b->busy - a->busy) / (double)(tx + rx) : 0);
 	json_object_object_add(o, "per_port", ports);
+	return o;
+}
+
+struct json_object *report_gaps(struct load *l)
+{
+	struct json_object *o = json_object_new_object(), *gaps = json_object_new_array();
+	uint64_t now = rte_rdtsc();
+
+	for (unsigned int p = 0; p < l->ports; p++) {
+		struct gaps *g = &l->port[p].gaps;
+		uint64_t open = g->last && now > g->last ? now - g->last : 0;
+		uint64_t gap = RTE_MAX(g->recent, open);
+
+		json_object_array_add(gaps,
+				      json_object_new_double((double)gap / (double)l->hz * 1e3));
+		g->recent = 0;
+	}
+	json_object_object_add(o, "gap_ms", gaps);
 	return o;
 }
 

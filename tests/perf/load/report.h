@@ -14,4 +14,7 @@ struct json_object *report_info(const struct load *l);
 struct json_object *report_window(const struct load *l, const struct snapshot *a,
 				  const struct snapshot *b);
 
+/* Longest times without a frame per port since this was last called, those that still last included. */
+struct json_object *report_gaps(struct load *l);
+
 #endif

@@ -84,6 +84,8 @@ bool run_begin(struct run *r, struct load *l, struct snapshot *start)
 		/* Queues take turns. */
 		q->next = rte_rdtsc() + r->interval * i / queues;
 	}
+	for (unsigned int p = 0; p < l->ports; p++)
+		l->port[p].gaps = (struct gaps){ 0 };
 	snapshot_take(l, 0, start);
 	return true;
 }
