@@ -95,6 +95,11 @@ class Proc:
         with self.changed:
             return self._search(regex, after)[0]
 
+    def find_line_at(self, pattern, after=0):
+        """The same, with the position behind that line, or behind all."""
+        with self.changed:
+            return self._search(re.compile(pattern), after)
+
     def _search(self, regex, after):
         start = max(0, after - self.first_line)
         for i in range(start, len(self.lines)):
