@@ -3,36 +3,41 @@
 
 #include "core/switch.h"
 
-/* Something that a kick may be for. */
-static uint64_t work_done(const struct worker *w, const struct port *port)
+/* The interrupt may have been for a message. */
+static bool excused(const struct worker *w, struct kick_watch *k, const struct port *port)
 {
-	uint64_t messages = w->index ? 0 : port->counters[CTR_MESSAGES];
+	uint64_t messages = port->counters[CTR_MESSAGES];
+	bool any = !w->index && messages != k->messages && k->excused < KICKS_EXCUSED;
 
-	return w->counters[port->index].v[CTR_RX_FRAMES] + messages;
+	k->messages = messages;
+	k->excused += any;
+	return any;
 }
 
-void worker_kicked(struct worker *w, struct port *port, bool polling)
+bool worker_kicked(struct worker *w, struct port *port, bool polling)
 {
 	struct kick_watch *k = &w->kicks[port->index];
-	uint64_t work = work_done(w, port);
+	uint64_t frames = w->counters[port->index].v[CTR_RX_FRAMES];
+	bool vain;
 
 	if (port->kicks.held)
-		return;
+		return false;
 	if (w->now_ns - k->since_ns >= UINT64_C(1000000000)) {
 		k->since_ns = w->now_ns;
 		k->in_vain = 0;
+		k->excused = 0;
 	}
-	if (polling)
-		k->in_vain += KICKS_SEEN;
-	else if (work == k->work)
-		k->in_vain++;
-	k->work = work;
+	vain = !excused(w, k, port) && (polling || frames == k->frames);
+	if (vain)
+		k->in_vain += polling ? KICKS_SEEN : 1;
+	k->frames = frames;
 	if (k->in_vain <= KICKS_IN_VAIN)
-		return;
+		return vain;
 	k->in_vain = 0;
 	__atomic_store_n(&port->kicks.asked, 1, __ATOMIC_RELAXED);
 	switch_ask_attention(w->sw);
 	w->to_wake |= BIT_U32(0);
+	return vain;
 }
 
 static void each_ring(struct port *port, bool hold)

@@ -7,7 +7,8 @@
  *
  * In vain is a kick that was followed by neither a frame nor a message before the next one, and one that came while the
  * rings were polled, when drivers are told not to kick; of those the interrupt window sees one at most, so each
- * counts for KICKS_SEEN. Kicks that bring work are never too many: somebody asked for them.
+ * counts for KICKS_SEEN. Kicks that bring work are never too many: somebody asked for them. Messages raise the
+ * same interrupt at worker 0, so one that came with a message counts for nothing, KICKS_EXCUSED times a second.
  */
 #ifndef VVU_CORE_KICKS_H
 #define VVU_CORE_KICKS_H
@@ -20,10 +21,13 @@ struct be_switch;
 struct port;
 struct worker;
 
-#define KICKS_IN_VAIN 200u /* a second */
-#define KICKS_SEEN    10u
+#define KICKS_IN_VAIN 50u /* a second; a CPU under such a flood hardly gets round to counting */
+#define KICKS_EXCUSED 100u
+#define KICKS_SEEN    5u
 #define KICKS_WINDOW_NS                                                                            \
 	UINT64_C(1000000) /* between looks for interrupts once there was one while polling */
+#define KICKS_CHECK_NS                                                                             \
+	UINT64_C(2000000000) /* between such looks without a reason: each costs exits */
 #define KICKS_HOLD_NS	UINT64_C(1000000000)
 #define KICKS_HOLD_MAX	UINT64_C(16000000000)
 #define KICKS_FORGET_NS UINT64_C(60000000000)
@@ -31,8 +35,10 @@ struct worker;
 /* Of one port, by one worker. */
 struct kick_watch {
 	uint64_t since_ns;
-	uint64_t work; /* done for the port when it kicked last */
+	uint64_t frames; /* taken of the port when it kicked last, and its messages */
+	uint64_t messages;
 	uint32_t in_vain;
+	uint32_t excused; /* by messages */
 };
 
 /* Of one port. */
@@ -43,8 +49,8 @@ struct kick_hold {
 	uint64_t hold_ns;
 };
 
-/* The worker was interrupted by a kick of the port. polling: it has not slept since the last look. */
-void worker_kicked(struct worker *w, struct port *port, bool polling);
+/* The worker was interrupted by a kick of the port. polling: it has not slept since the last look. True: in vain. */
+bool worker_kicked(struct worker *w, struct port *port, bool polling);
 
 /* Worker 0, the others standing: holds off ports for which that was asked. */
 void switch_hold_kicks(struct be_switch *sw);

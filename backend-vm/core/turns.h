@@ -27,7 +27,7 @@ struct port;
 struct vring;
 
 /* Cycles, about: of a frame without its bytes, and of 4 bytes. */
-#define TURN_FRAME	       100u
+#define TURN_FRAME	       80u
 #define TURN_BYTES(n)	       ((n) / 4)
 #define TURN_COST	       100000u /* of one port's bursts of a round */
 #define TURN_LEAD	       100000u

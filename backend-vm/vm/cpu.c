@@ -4,15 +4,14 @@
 #include "rt/rt.h"
 
 #define ROUNDS_PER_CLOCK 16
-
-/* While polling, interrupts are let in this often to see whether somebody floods us with them. */
-#define WINDOW_NS UINT64_C(100000000)
+#define AWAKE_NS	 UINT64_C(20000000) /* before interrupts are let in without a reason */
 
 struct cpu {
 	struct worker *w;
 	struct poller poller;
-	uint64_t next_window_ns;
+	uint64_t next_window_ns, last_window_ns;
 	bool polling;		/* there was a window since it slept */
+	bool soon;		/* the next one is to come soon */
 	uint32_t windows_ended; /* when it forgot its translations last */
 };
 
@@ -47,7 +46,7 @@ void cpu_stats(struct be_switch *sw)
 	stats_page_share(sw, stats, &stats_requests);
 }
 
-/* Forgets the flags of kicks. True: there was one. */
+/* Forgets the flags of kicks. True: there was one in vain. */
 static bool take_kicks(struct cpu *cpu, bool polling)
 {
 	struct worker *w = cpu->w;
@@ -56,20 +55,23 @@ static bool take_kicks(struct cpu *cpu, bool polling)
 	for (unsigned int i = 0; i < w->sw->num_ports; i++) {
 		if (!rt_irq_take(cpu_kick_irq(i)))
 			continue;
-		worker_kicked(w, w->sw->ports[i], polling);
-		any = true;
+		any |= worker_kicked(w, w->sw->ports[i], polling);
 	}
 	return any;
 }
 
-static void cpu_window(struct cpu *cpu, uint64_t now)
+/* Soon after a kick in vain, and else now and then, it is looked whether somebody floods us with kicks. */
+static void cpu_window(struct cpu *cpu, uint64_t now, bool worked)
 {
-	bool kicked;
-
+	if (!cpu->soon && !(worked && now >= cpu->last_window_ns + KICKS_CHECK_NS))
+		return;
 	rt_irq_window();
-	kicked = take_kicks(cpu, cpu->polling) && cpu->polling;
+	/* The first time since it slept kicks may come that were asked for. */
+	cpu->soon = !cpu->polling;
+	cpu->soon |= take_kicks(cpu, cpu->polling);
 	cpu->polling = true;
-	cpu->next_window_ns = now + (kicked ? KICKS_WINDOW_NS : WINDOW_NS);
+	cpu->last_window_ns = now;
+	cpu->next_window_ns = now + KICKS_WINDOW_NS;
 }
 
 /*
@@ -92,9 +94,9 @@ static void cpu_sleep(struct cpu *cpu, uint64_t now)
 	worker_disarm(w);
 	now = rt_now_ns();
 	worker_set_time(w, now);
-	take_kicks(cpu, false);
+	cpu->soon = take_kicks(cpu, false);
 	cpu->polling = false;
-	cpu->next_window_ns = now + WINDOW_NS;
+	cpu->next_window_ns = now + (cpu->soon ? KICKS_WINDOW_NS : AWAKE_NS);
 	poller_work(&cpu->poller, now);
 }
 
@@ -116,7 +118,7 @@ static void cpu_main(void *arg)
 		now = rt_now_ns();
 		worker_set_time(cpu->w, now);
 		if (now >= cpu->next_window_ns)
-			cpu_window(cpu, now);
+			cpu_window(cpu, now, worked);
 		if (worked)
 			poller_work(&cpu->poller, now);
 		else

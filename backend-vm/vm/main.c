@@ -37,10 +37,10 @@ struct appliance {
 	unsigned int num;
 	unsigned int bdfs[BE_PORTS_MAX];
 	struct vport *ports[BE_PORTS_MAX];
-	uint64_t next_window_ns, last_window_ns;
+	uint64_t next_window_ns, last_window_ns, woken_ns;
 	uint64_t window_ns; /* doubles while nothing comes of it */
 	bool polling;	    /* there was a window since it slept */
-	bool kicked;	    /* the last one found kicks that should not have come */
+	bool soon;	    /* the next one is to come soon */
 	uint64_t activity[BE_PORTS_MAX];
 	uint64_t next_stats_ns;
 };
@@ -162,7 +162,10 @@ static void announce_stats(struct appliance *a)
 
 /* ---- the loop ---- */
 
-/* Flags of interrupts that came in. Those of work interrupts have done their service by waking us. True: some came. */
+/*
+ * Flags of interrupts that came in. Those of work interrupts have done their service by waking us. True: some
+ * were in vain.
+ */
 static bool take_irqs(struct appliance *a, bool polling)
 {
 	bool any = false;
@@ -172,8 +175,7 @@ static bool take_irqs(struct appliance *a, bool polling)
 
 		if (rt_irq_take(vp->conf.work_irq)) {
 			vport_kicked(vp);
-			worker_kicked(&a->sw->workers[0], &vp->port, polling);
-			any = true;
+			any |= worker_kicked(&a->sw->workers[0], &vp->port, polling);
 		}
 		if (rt_irq_take(vp->conf.config_irq))
 			vport_status(vp);
@@ -231,31 +233,34 @@ static bool all_active(struct appliance *a)
 	return all;
 }
 
-static void irq_window(struct appliance *a, uint64_t now)
+static void irq_window(struct appliance *a, uint64_t now, bool worked)
 {
 	bool active = all_active(a);
-
 	/* Somebody may flood us with kicks, so a window comes from time to time in any case. */
-	if (active && !a->kicked && now < a->last_window_ns + IRQ_WINDOW_MAX_NS) {
+	bool check = worked && now >= a->last_window_ns + KICKS_CHECK_NS;
+
+	if (!a->soon && !check && (active || now < a->woken_ns + IRQ_WINDOW_NS)) {
 		a->next_window_ns = now + IRQ_WINDOW_NS;
 		return;
 	}
 	rt_irq_window();
-	a->kicked = take_irqs(a, a->polling) && a->polling;
+	/* The first time since it slept kicks may come that were asked for. */
+	a->soon = !a->polling && (a->soon || check);
+	a->soon |= take_irqs(a, a->polling);
 	a->polling = true;
 	a->last_window_ns = now;
 	a->window_ns = a->window_ns < IRQ_WINDOW_MAX_NS ? a->window_ns * 2 : IRQ_WINDOW_MAX_NS;
 	if (active)
 		a->window_ns = IRQ_WINDOW_NS;
-	a->next_window_ns = now + (a->kicked ? KICKS_WINDOW_NS : a->window_ns);
+	a->next_window_ns = now + (a->soon ? KICKS_WINDOW_NS : a->window_ns);
 }
 
 /* What is due by the clock while polling. */
-static void timed(struct appliance *a, uint64_t now)
+static void timed(struct appliance *a, uint64_t now, bool worked)
 {
 	switch_set_time(a->sw, now);
 	if (now >= a->next_window_ns)
-		irq_window(a, now);
+		irq_window(a, now, worked);
 	if (now >= a->next_stats_ns) {
 		a->next_stats_ns = now + STATS_EVERY_NS;
 		cpu_stats(a->sw);
@@ -279,10 +284,11 @@ static void sleep_until_work(struct appliance *a, uint64_t now)
 	worker_disarm(w);
 	now = rt_now_ns();
 	a->window_ns = IRQ_WINDOW_NS;
-	a->next_window_ns = now + IRQ_WINDOW_NS;
+	a->woken_ns = now;
 	switch_set_time(a->sw, now);
-	take_irqs(a, false);
+	a->soon = take_irqs(a, false);
 	a->polling = false;
+	a->next_window_ns = now + (a->soon ? KICKS_WINDOW_NS : IRQ_WINDOW_NS);
 	check_ending(a);
 	poller_work(&a->poller, now);
 }
@@ -303,7 +309,7 @@ static _Noreturn void run(struct appliance *a)
 			continue;
 		rounds = 0;
 		now = rt_now_ns();
-		timed(a, now);
+		timed(a, now, worked);
 		if (control(a, worked) || worked)
 			poller_work(&a->poller, now);
 		else

@@ -10,6 +10,9 @@
  *   --alone    one thread, by turns: everything stays in one processor's caches, the figures are the instructions' own
  *
  * Frames go from each port to the next of its pair, or with --ports above 2 and --random to any other port.
+ *
+ * --beside BYTES measures shares instead: the upper half of the ports sends frames of that length. Each half sends
+ * alone, then both do; what a half gets of what it had alone is its share, 0.5 where both are treated the same.
  */
 #include <getopt.h>
 #include <pthread.h>
@@ -54,12 +57,13 @@ struct front {
 };
 
 static struct {
-	unsigned int ports, size, rounds;
+	unsigned int ports, size, rounds, beside;
 	bool descs, touch, alone, random;
 } opt = { .ports = 2, .size = 64, .rounds = 201 };
 
 static struct front *fronts;
 static struct be_switch *sw;
+static volatile uint32_t silent; /* ports that send nothing */
 static volatile bool stop;
 static volatile uint64_t sink;
 
@@ -118,6 +122,11 @@ static void mac(uint8_t *to, unsigned int port)
 	memcpy(to, (const uint8_t[]){ 2, 0, 0, 0, 1, (uint8_t)port }, 6);
 }
 
+static unsigned int length(unsigned int port)
+{
+	return opt.beside && port >= opt.ports / 2 ? opt.beside : opt.size;
+}
+
 static unsigned int destination(unsigned int port, unsigned int slot)
 {
 	unsigned int to;
@@ -139,7 +148,7 @@ static void fill_in(struct front *f, unsigned int index)
 	for (uint16_t i = 0; i < QUEUE; i++) {
 		uint8_t *frame = m + slot_at(i) + HDR;
 
-		f->tx.desc[i] = (struct vring_desc){ BASE + slot_at(i), HDR + opt.size, 0, 0 };
+		f->tx.desc[i] = (struct vring_desc){ BASE + slot_at(i), HDR + length(index), 0, 0 };
 		f->rx.desc[i] = (struct vring_desc){ BASE + slot_at(QUEUE + i), SLOT - ROOM + HDR,
 						     VRING_DESC_F_WRITE, 0 };
 		f->tx.avail->ring[i] = i;
@@ -218,7 +227,8 @@ static void turn(void)
 {
 	for (unsigned int i = 0; i < opt.ports; i++) {
 		receive(&fronts[i]);
-		transmit(&fronts[i]);
+		if (!(silent & BIT_U32(i)))
+			transmit(&fronts[i]);
 	}
 }
 
@@ -279,12 +289,67 @@ static void measure(void)
 	       switch_frames_dropped(sw));
 }
 
+/* Frames taken from both halves. */
+static void taken(uint64_t *halves)
+{
+	halves[0] = halves[1] = 0;
+	for (unsigned int i = 0; i < opt.ports; i++)
+		halves[i >= opt.ports / 2] += switch_counter(sw, &fronts[i].port, CTR_RX_FRAMES);
+}
+
+/* Frames per cycle that the switch is at work; the least disturbed of some windows. */
+static void rates(double *rate)
+{
+	rate[0] = rate[1] = 0;
+	for (unsigned int r = 0; r < opt.rounds; r++) {
+		uint64_t start = __rdtsc(), busy = 0, before[2], after[2];
+		double sum;
+
+		taken(before);
+		while (__rdtsc() - start < 5000000) {
+			uint64_t a;
+
+			if (opt.alone)
+				turn();
+			a = __rdtsc();
+			if (switch_poll(sw))
+				busy += __rdtsc() - a;
+		}
+		taken(after);
+		sum = (double)(after[0] - before[0] + after[1] - before[1]) / (double)busy;
+		if (sum <= rate[0] + rate[1])
+			continue;
+		rate[0] = (double)(after[0] - before[0]) / (double)busy;
+		rate[1] = (double)(after[1] - before[1]) / (double)busy;
+	}
+}
+
+static void measure_shares(void)
+{
+	uint32_t upper = (UINT32_MAX >> (32 - opt.ports)) ^ (BIT_U32(opt.ports / 2) - 1);
+	double one[2], two[2], both[2], share[2];
+
+	silent = upper;
+	rates(one);
+	silent = ~upper;
+	rates(two);
+	silent = 0;
+	rates(both);
+	share[0] = both[0] / one[0];
+	share[1] = both[1] / two[1];
+	printf("shares %.3f of %u B, %.3f of %u B; index %.4f\n", share[0], opt.size, share[1],
+	       opt.beside,
+	       (share[0] + share[1]) * (share[0] + share[1]) /
+		       (2 * (share[0] * share[0] + share[1] * share[1])));
+}
+
 static void parse(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "ports", required_argument, NULL, 'p' },
 		{ "size", required_argument, NULL, 's' },
 		{ "rounds", required_argument, NULL, 'r' },
+		{ "beside", required_argument, NULL, 'b' },
 		{ "descs", no_argument, NULL, 'd' },
 		{ "touch", no_argument, NULL, 't' },
 		{ "alone", no_argument, NULL, 'a' },
@@ -304,6 +369,9 @@ static void parse(int argc, char **argv)
 		case 'r':
 			opt.rounds = (unsigned int)atoi(optarg);
 			break;
+		case 'b':
+			opt.beside = (unsigned int)atoi(optarg);
+			break;
 		case 'd':
 			opt.descs = true;
 			break;
@@ -319,6 +387,10 @@ static void parse(int argc, char **argv)
 		default:
 			exit(2);
 		}
+	}
+	if (opt.beside && (opt.ports % 4 || opt.beside < 60 || opt.beside > SLOT - ROOM)) {
+		fprintf(stderr, "beside: 60 to %u, ports: a multiple of 4\n", SLOT - ROOM);
+		exit(2);
 	}
 	if (opt.ports < 2 || opt.ports > BE_PORTS_MAX || opt.ports % 2 || opt.size < 60 ||
 	    opt.size > SLOT - ROOM || !opt.rounds || opt.rounds > 256) {
@@ -366,7 +438,10 @@ int main(int argc, char **argv)
 	pin(0);
 	if (!opt.alone)
 		pthread_create(&thread, NULL, front_end, NULL);
-	measure();
+	if (opt.beside)
+		measure_shares();
+	else
+		measure();
 	stop = true;
 	if (!opt.alone)
 		pthread_join(thread, NULL);
