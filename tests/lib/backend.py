@@ -60,7 +60,7 @@ class VmPath(Path):
     """Proxy and back-end VM."""
 
     def __init__(self, session, count, app=("switch",), modes=None, memory=None, cpus=1,
-                 cpu=None, shm=None, hold=None, vmm=True, vmm_args=()):
+                 cpu=None, shm=None, hold=None, vmm=True, vmm_args=(), under=()):
         super().__init__(session, "vm", count, modes)
         self.app = list(app)
         self.memory = memory or ("32M" if cpus == 1 else "64M")
@@ -69,6 +69,7 @@ class VmPath(Path):
         self.shm = shm
         self.hold = hold
         self.vmm_args = list(vmm_args)
+        self.under = list(under)
         self.link = session.dir / "link"
         self.proxy = None
         self.vmm = None
@@ -86,17 +87,21 @@ class VmPath(Path):
         self.proxy = self.session.start("vvu-proxy", argv + args)
         self.proxy.wait_line(r"^ready$", 20)
 
-    def start_vmm(self):
-        """Start vvu-vmm with the appliance (or another kernel); does not wait."""
+    def vmm_argv(self):
+        """vvu-vmm with the appliance (or another kernel)."""
         argv = [paths.program("vvu-vmm"), "--kernel", self.kernel,
                 "--cmdline", " ".join(self.app), "--memory", self.memory, "--cpus", self.cpus,
                 "--serial", "stdio", "--control", self.control("vmm"), *self.vmm_args]
         for i in range(self.count):
             shm = f",shm={self.shm}" if self.shm else ""
             argv += ["--vvu", f"link={self.link},port={self.name(i)}{shm}"]
+        return argv
+
+    def start_vmm(self):
+        """Start it, by the command `under` if there is one; does not wait."""
         self.proxy_mark = self.proxy.mark()
         self.vmm_start = time.monotonic()
-        self.vmm = self.process = self.session.start("vvu-vmm", argv, cpus=self.cpu)
+        self.vmm = self.process = self.session.start("vvu-vmm", [*self.under, *self.vmm_argv()], cpus=self.cpu)
 
     def wait_up(self, timeout=30):
         """Until the proxy has seen back-end-up on every port."""
