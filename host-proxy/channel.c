@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "host-proxy/link.h"
 #include "host-proxy/port.h"
@@ -33,6 +34,7 @@ void channel_close(struct session *s)
 		return;
 	watch_clear(&s->channel_watch);
 	wire_reader_reset(&s->channel_in);
+	shutdown(s->channel, SHUT_RDWR); /* the VMM has a duplicate */
 	fd_close(&s->channel);
 	s->num_channel_out = 0;
 }
@@ -41,6 +43,7 @@ void channel_close(struct session *s)
 static void hung_up(struct session *s)
 {
 	channel_close(s);
+	s->dirty.session = true;
 	port_log(s->port, LOG_L_INFO, "session %u: the front-end closed its back-end channel",
 		 s->id);
 	while (s->num_back_pending && s->state != SESSION_DEAD) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "host-proxy/port.h"
+#include "host-proxy/recover.h"
 #include "host-proxy/relay.h"
 #include "host-proxy/session.h"
 #include "vmm/hostlib/fds.h"
@@ -78,8 +79,13 @@ void link_close(struct link *l)
 	event_del(&l->timer);
 	drop_queue(l);
 	fd_close(&l->sock);
-	if (port && port->link == l)
+	recovery_drop(l->recovery);
+	l->recovery = NULL;
+	if (port && port->link == l) {
 		port->link = NULL;
+		if (port->session && port->session->kept)
+			session_not_kept(port->session);
+	}
 }
 
 void link_end(struct link *l, const char *fmt, ...)
@@ -244,6 +250,8 @@ static bool check_hello(struct link *l, const struct wire_packet *in, char *why,
 		return false;
 	}
 	l->port = port;
+	l->keeps = (hello->flags & LINK_HELLO_KEPT) != 0;
+	l->kept_session = hello->session;
 	return true;
 }
 
@@ -265,12 +273,39 @@ static void on_hello(struct link *l, const struct wire_packet *in)
 		return;
 	l->port->link = l;
 	l->port->count.links++;
+	if (l->keeps) {
+		l->recovery = recovery_begin(l->port, l->kept_session);
+		if (!l->recovery) {
+			link_end(l, "out of memory");
+			return;
+		}
+		event_add(&l->timer, &hello_time); /* for its records */
+	}
 	if (link_notice(l, LINK_WELCOME, 0))
 		port_log(l->port, LOG_L_INFO, "linked by %s (pid %d)", l->who, l->pid);
 }
 
+static void on_kept(struct link *l, const struct link_kept *kept)
+{
+	struct recovery *r = l->recovery;
+	const char *why;
+
+	event_del(&l->timer);
+	l->recovery = NULL;
+	why = recovery_end(r, kept);
+	if (!why)
+		return;
+	port_log(l->port, LOG_L_WARN, "session %u, that %s kept, ends: %s", l->kept_session, l->who,
+		 why);
+	link_session_down(l, l->kept_session, why);
+}
+
 static void on_back_end_up(struct link *l, const struct link_backend_up *up)
 {
+	if (l->recovery) {
+		link_end(l, "BACKEND_UP before KEPT");
+		return;
+	}
 	if (l->state == LINK_UP) {
 		link_end(l, "BACKEND_UP while the back-end is up");
 		return;
@@ -283,7 +318,9 @@ static void on_back_end_up(struct link *l, const struct link_backend_up *up)
 	}
 	l->back_end = *up;
 	l->port->offers.limits = *up;
-	l->port->offers.protocol_is_current = false;
+	/* A session that was kept is still that back-end's. */
+	if (!l->port->session || !l->port->session->kept)
+		l->port->offers.protocol_is_current = false;
 	l->up_ns = proxy_now_ns();
 	if (!link_set_state(l, LINK_UP))
 		return;
@@ -353,7 +390,22 @@ static void on_packet(struct link *l, struct wire_packet *in)
 	case LINK_BACKEND_LOST:
 		on_back_end_lost(l);
 		return;
+	case LINK_RECORD:
+	case LINK_KEPT:
+		if (!l->recovery)
+			link_end(l, "records that nobody asked for");
+		else if (in->pkt.hdr.kind == LINK_KEPT)
+			on_kept(l, &in->pkt.body.kept);
+		else
+			recovery_record(l->recovery, &in->pkt.body.record, in->fds, in->num_fds);
+		return;
 	case LINK_SESSION_DOWN:
+		s = l->port->session;
+		if (s && s->kept && s->id == in->pkt.hdr.session) {
+			session_end(s, BY_BACK_END, false, "%s", in->pkt.body.text.text);
+			return;
+		}
+		/* fallthrough */
 	case LINK_RESULT:
 	case LINK_BACKEND:
 		s = l->port->session;
@@ -383,13 +435,15 @@ static void read_packets(struct link *l)
 
 		if (ret == 0)
 			return;
-		if (ret == 1)
+		if (ret == 1) {
 			on_packet(l, &in);
-		else if (ret == -EPROTO)
+			fds_close(in.fds, in.num_fds);
+		} else if (ret == -EPROTO) {
 			link_end(l, "a packet of wrong kind, size, flags or fds");
-		else
+		} else {
 			link_end(l, "the VMM is gone%s%s", ret == -ECONNRESET ? "" : ": ",
 				 ret == -ECONNRESET ? "" : strerror(-ret));
+		}
 		if (l->state == LINK_DEAD)
 			return;
 	}
@@ -428,6 +482,10 @@ static void on_link_timer(evutil_socket_t sock, short what, void *arg)
 
 	if (l->state == LINK_NEW) {
 		link_end(l, "no hello within %d s", (int)hello_time.tv_sec);
+		return;
+	}
+	if (l->recovery) {
+		link_end(l, "no end of its records within %d s", (int)hello_time.tv_sec);
 		return;
 	}
 	/* With a session up, what is unread or queued is younger than the end that we wait for. */

@@ -46,6 +46,9 @@ struct link {
 	int pid;
 	char who[LINK_PORT_NAME_MAX + 1]; /* as the VMM calls itself */
 	struct link_backend_up back_end;
+	struct recovery *recovery; /* HELLO said KEPT, and KEPT has not come; else NULL */
+	bool keeps;		   /* HELLO said KEPT */
+	uint32_t kept_session;
 	uint64_t up_ns; /* when the back-end came up last; CLOCK_MONOTONIC */
 	/* Packets that the socket did not take, oldest first; their fds are duplicates of our own.
 	 */

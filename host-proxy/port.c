@@ -159,10 +159,14 @@ static void update_session(struct port *port, bool can_take)
 
 	if (s->state == SESSION_HELD && can_take)
 		session_start(s);
+	else if (s->kept && can_take)
+		session_go_on(s);
 	else if (s->state == SESSION_AWAY && can_take)
 		session_replay(s);
 	else if (s->state == SESSION_REPLAY && can_take)
 		replay_advance(s);
+	else if (s->state == SESSION_UP && can_take)
+		records_flush(s);
 	else if (s->state == SESSION_HELD && port_can_answer(port) &&
 		 (!port->link || port->link->state != LINK_UP))
 		session_start_away(s);

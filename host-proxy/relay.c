@@ -110,6 +110,7 @@ static void answer_here(struct session *s, const struct vu_msg_info *info,
 	struct session_pending *p;
 
 	s->port->count.requests[info->id]++;
+	records_memory(s);
 	if (!expects_reply)
 		return;
 	p = relay_expect_reply(s, info, msg);
@@ -142,6 +143,7 @@ bool relay_send_inflight(struct session *s)
 	};
 
 	s->inflight_told = true;
+	s->dirty.session = true;
 	inflight_message(&pkt.body.msg, s->inflight_rings);
 	return link_transmit(s->port->link, &pkt, vu_msg_bytes(&pkt.body.msg), &s->inflight, 1);
 }
@@ -167,6 +169,34 @@ static void send_on(struct session *s, const struct vu_msg_info *info, struct pa
 		send_barrier(s);
 }
 
+/* What the next proxy must know of it. */
+static void note_change(struct session *s, const struct vhost_user_msg *msg)
+{
+	switch (msg->hdr.request) {
+	case VHOST_USER_SET_VRING_NUM:
+	case VHOST_USER_SET_VRING_BASE:
+	case VHOST_USER_SET_VRING_ENABLE:
+		records_ring(s, msg->payload.state.index);
+		break;
+	case VHOST_USER_SET_VRING_ADDR:
+		records_ring(s, msg->payload.addr.index);
+		break;
+	case VHOST_USER_SET_VRING_KICK:
+	case VHOST_USER_SET_VRING_CALL:
+	case VHOST_USER_SET_VRING_ERR:
+		records_ring(s, (uint32_t)(msg->payload.u64 & VHOST_USER_VRING_INDEX_MASK));
+		break;
+	case VHOST_USER_SET_MEM_TABLE:
+	case VHOST_USER_ADD_MEM_REG:
+	case VHOST_USER_REM_MEM_REG:
+		records_memory(s);
+		break;
+	default:
+		if (vu_frontend_info(msg->hdr.request)->reply == VU_REPLY_ACK)
+			s->dirty.session = true;
+	}
+}
+
 void relay_front_end(struct session *s, struct wire_msg *in)
 {
 	const struct vu_msg_info *info = vu_frontend_info(in->msg.hdr.request);
@@ -190,6 +220,7 @@ void relay_front_end(struct session *s, struct wire_msg *in)
 	}
 	s->port->retry_ms = PORT_RETRY_MIN_MS;
 	s->port->count.requests[info->id]++;
+	note_change(s, &in->msg);
 	if (p.changes_memory && p.expects_reply && s->state == SESSION_UP) {
 		s->memory_changes = true;
 		s->memory_before = before;

@@ -393,6 +393,7 @@ void replay_reply(struct session *s, uint32_t seq, struct vhost_user_msg *msg)
 		return;
 	}
 	relay_filter(s, msg);
+	records_answered(s, seq);
 	r->num_asks--;
 	memmove(r->asks, r->asks + 1, r->num_asks * sizeof(r->asks[0]));
 	session_restart_timer(s);

@@ -41,8 +41,11 @@ static bool answered(struct session *s, bool failed)
 			memory_rollback(&s->memory, &s->memory_before);
 		else if (s->memory_changes)
 			memory_commit(&s->memory, &s->memory_before);
+		if (s->memory_changes)
+			records_memory(s);
 		s->memory_changes = false;
 	}
+	records_answered(s, done->seq);
 	if (tell) {
 		s->port->count.to_front_end++;
 		s->port->count.replies[done->info->id]++;
@@ -80,6 +83,7 @@ void relay_ring_stopped(struct session *s, uint32_t index, uint32_t base)
 	ring->served = false;
 	/* Its kick has no effect, and no place, until the next SET_VRING_KICK. */
 	ring->told[RING_KICK] = false;
+	records_ring(s, index);
 	fd_close(&ring->fds[RING_KICK]);
 }
 
@@ -95,6 +99,7 @@ void relay_filter(struct session *s, struct vhost_user_msg *msg)
 	struct port_offers *offers = &s->port->offers;
 	uint64_t value = msg->payload.u64;
 
+	s->dirty.session = true;
 	switch (msg->hdr.request) {
 	case VHOST_USER_GET_FEATURES:
 		value &= ~RELAY_FEATURES_CLEARED;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "host-proxy/away.h"
@@ -32,7 +33,8 @@ static bool session_set_state(struct session *s, enum session_state state)
 {
 	static const unsigned int from[] = {
 		[SESSION_HELD] = 0,
-		[SESSION_UP] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_REPLAY),
+		[SESSION_UP] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_AWAY) |
+			       BIT_U32(SESSION_REPLAY),
 		[SESSION_AWAY] =
 			BIT_U32(SESSION_HELD) | BIT_U32(SESSION_UP) | BIT_U32(SESSION_REPLAY),
 		[SESSION_REPLAY] = BIT_U32(SESSION_AWAY),
@@ -51,9 +53,12 @@ static bool session_set_state(struct session *s, enum session_state state)
 	return true;
 }
 
+/* The VMM has a duplicate of the socket, for the next proxy, so closing ours alone tells nobody. */
 static void close_fds(struct session *s)
 {
 	wire_reader_reset(&s->in);
+	if (s->sock >= 0)
+		shutdown(s->sock, SHUT_RDWR);
 	channel_close(s);
 	for (uint32_t i = 0; i < s->rings_with_fds; i++)
 		fds_close(s->rings[i].fds, RING_FDS);
@@ -70,7 +75,8 @@ void session_end(struct session *s, enum session_end_by by, bool tell_link, cons
 		[BY_FRONT_END] = "front-end", [BY_BACK_END] = "back-end", [BY_PROXY] = "proxy"
 	};
 	struct port *port = s->port;
-	bool was_held = s->state == SESSION_HELD, was_announced = session_announced(s);
+	bool was_held = s->state == SESSION_HELD;
+	bool was_announced = session_announced(s) || s->kept;
 	char reason[LINK_REASON_MAX - 32];
 	va_list ap;
 
@@ -90,7 +96,7 @@ void session_end(struct session *s, enum session_end_by by, bool tell_link, cons
 			 port->last_end);
 	else
 		port_log(port, LOG_L_INFO, "waiting pid %d: %s", s->pid, port->last_end);
-	if (was_announced && tell_link && port->link && port->link->state == LINK_UP)
+	if (was_announced && tell_link && port->link)
 		link_session_down(port->link, s->id, port->last_end);
 	port_update(port);
 }
@@ -131,6 +137,8 @@ static void on_session_timer(evutil_socket_t sock, short what, void *arg)
 
 	if (s->state == SESSION_HELD)
 		held_in_vain(s);
+	else if (s->kept)
+		link_end(s->port->link, "no back-end for the session that it kept");
 	else if (s->state == SESSION_AWAY)
 		session_end(s, BY_PROXY, false, "%s: no back-end within %u s", unanswered_name(s),
 			    s->port->conf->hold_s);
@@ -161,6 +169,8 @@ static void start_hold_timer(struct session *s)
 
 void session_restart_timer(struct session *s)
 {
+	if (s->kept)
+		return; /* the hold time runs */
 	if (s->state != SESSION_AWAY && !s->num_pending)
 		s->defer_until_ns = 0;
 	if (s->state == SESSION_AWAY && session_has_deferred(s))
@@ -188,6 +198,7 @@ static void read_messages(struct session *s)
 			if (s->state == SESSION_DEAD)
 				return; /* its fds are closed */
 			wire_reader_reset(&s->in);
+			records_flush(s);
 			session_update_interest(s);
 		} else if (ret == -EPROTO) {
 			relay_front_end_broken(s, rule);
@@ -211,56 +222,140 @@ static void on_session_event(evutil_socket_t sock, short what, void *arg)
 	}
 	if (s->state == SESSION_DEAD)
 		return;
-	if (what & EV_READ)
-		read_messages(s);
-	else if (!(s->watch.events & EV_READ) && watch_hung_up(s->sock))
+	if (what & EV_READ) {
+		if (records_begin_reading(s))
+			read_messages(s);
+		if (s->state != SESSION_DEAD)
+			records_end_reading(s);
+	} else if (!(s->watch.events & EV_READ) && watch_hung_up(s->sock)) {
 		session_end(s, BY_FRONT_END, true, "closed its connection");
+	}
 	if (s->state != SESSION_DEAD)
 		port_update(s->port);
 }
 
-struct session *session_new(struct port *port, int sock)
+static struct session *session_alloc(struct port *port)
 {
 	struct session *s = calloc(1, sizeof(*s));
-	struct timeval hold = { .tv_sec = port->conf->hold_s };
+
+	if (!s)
+		return NULL;
+	s->port = port;
+	s->state = SESSION_HELD;
+	s->sock = -1;
+	s->channel = -1;
+	s->inflight = -1;
+	wire_reader_init(&s->in);
+	return s;
+}
+
+static void attach(struct session *s)
+{
+	struct port *port = s->port;
+
+	prog_peer_uid(s->sock, &s->uid);
+	prog_peer_pid(s->sock, &s->pid);
+	watch_init(&s->watch, port->proxy->base, s->sock, on_session_event, s);
+	evtimer_assign(&s->timer, port->proxy->base, on_session_timer, s);
+	port->session = s;
+}
+
+static void start_hold_time(struct session *s)
+{
+	struct timeval hold = { .tv_sec = s->port->conf->hold_s };
+
+	event_add(&s->timer, &hold);
+}
+
+struct session *session_new(struct port *port, int sock)
+{
+	struct session *s = session_alloc(port);
 
 	if (!s) {
 		fd_close(&sock);
 		return NULL;
 	}
-	s->port = port;
-	s->state = SESSION_HELD;
 	s->sock = sock;
-	s->channel = -1;
-	s->inflight = -1;
 	s->since_ns = proxy_now_ns();
-	prog_peer_uid(sock, &s->uid);
-	prog_peer_pid(sock, &s->pid);
-	wire_reader_init(&s->in);
-	watch_init(&s->watch, port->proxy->base, sock, on_session_event, s);
-	evtimer_assign(&s->timer, port->proxy->base, on_session_timer, s);
-	event_add(&s->timer, &hold);
-	port->session = s;
+	attach(s);
+	start_hold_time(s);
 	if ((!port->link || port->link->state != LINK_UP) && !port_can_answer(port))
 		port_log(port, LOG_L_INFO, "front-end (pid %d, uid %u) waits for the back-end",
 			 s->pid, s->uid);
 	return s;
 }
 
-/* As many as the back-end has that is up, or was last. */
-static bool alloc_rings(struct session *s)
+static bool alloc_rings(struct session *s, uint32_t num)
 {
-	uint32_t num = s->port->offers.limits.max_queues;
-
 	s->rings = calloc(num, sizeof(*s->rings));
-	if (!s->rings) {
-		session_end(s, BY_PROXY, false, "out of memory");
+	if (!s->rings)
 		return false;
-	}
 	s->num_rings = num;
 	for (uint32_t i = 0; i < num; i++) {
 		for (unsigned int k = 0; k < RING_FDS; k++)
 			s->rings[i].fds[k] = -1;
+	}
+	return true;
+}
+
+/* --- kept by a VMM while no proxy was there --- */
+
+struct session *session_alloc_kept(struct port *port)
+{
+	struct session *s = session_alloc(port);
+
+	if (s && !alloc_rings(s, VHOST_USER_VRING_INDEX_MASK + 1)) {
+		free(s);
+		s = NULL;
+	}
+	return s;
+}
+
+void session_discard(struct session *s)
+{
+	close_fds(s);
+	session_free(s);
+}
+
+void session_attach_kept(struct session *s)
+{
+	struct port *port = s->port;
+
+	attach(s);
+	if (!session_set_state(s, SESSION_AWAY))
+		return;
+	s->kept = true;
+	s->away_ns = proxy_now_ns();
+	start_hold_time(s);
+	port->count.sessions++;
+}
+
+void session_go_on(struct session *s)
+{
+	if (!session_set_state(s, SESSION_UP))
+		return;
+	s->kept = false;
+	s->away_ns = 0;
+	session_restart_timer(s);
+	port_log(s->port, LOG_L_INFO, "session %u: pid %d goes on, as its VMM kept it", s->id,
+		 s->pid);
+	link_notice(s->port->link, LINK_SESSION_UP, s->id);
+}
+
+void session_not_kept(struct session *s)
+{
+	s->kept = false;
+	session_restart_timer(s);
+}
+
+/* --- its way --- */
+
+/* With as many rings as the back-end has that is up, or was last. */
+static bool begin(struct session *s)
+{
+	if (!alloc_rings(s, s->port->offers.limits.max_queues)) {
+		session_end(s, BY_PROXY, false, "out of memory");
+		return false;
 	}
 	event_del(&s->timer);
 	s->port->count.sessions++;
@@ -278,19 +373,21 @@ void session_start(struct session *s)
 {
 	struct port *port = s->port;
 
-	if (!alloc_rings(s))
+	if (!begin(s))
 		return;
 	take_number(s);
 	if (!session_set_state(s, SESSION_UP))
 		return;
 	port_log(port, LOG_L_INFO, "session %u: front-end (pid %d, uid %u) connected", s->id,
 		 s->pid, s->uid);
-	link_notice(port->link, LINK_SESSION_UP, s->id);
+	records_all(s);
+	if (link_notice(port->link, LINK_SESSION_UP, s->id))
+		records_flush(s);
 }
 
 void session_start_away(struct session *s)
 {
-	if (!alloc_rings(s))
+	if (!begin(s))
 		return;
 	take_number(s);
 	if (!session_set_state(s, SESSION_AWAY))
@@ -353,10 +450,13 @@ void session_replayed(struct session *s)
 	s->port->count.replays++;
 	s->away_ns = 0;
 	session_restart_timer(s);
+	records_all(s);
 	port_log(s->port, LOG_L_INFO,
 		 "session %u: pid %d goes on with the new back-end after %llu ms", s->id, s->pid,
 		 (unsigned long long)(away / 1000000));
 	relay_flush_answers(s);
+	if (s->state == SESSION_UP)
+		records_flush(s);
 }
 
 bool session_send(struct session *s, const struct vhost_user_msg *msg)
@@ -384,8 +484,9 @@ static bool may_read(const struct session *s)
 	if (s->out_waits || s->num_pending >= SESSION_PENDING)
 		return false;
 	if (s->state == SESSION_AWAY)
-		return !session_has_deferred(s);
-	return s->state == SESSION_UP && !s->wait_seq && link_can_take(s->port->link);
+		return !s->kept && !session_has_deferred(s);
+	return s->state == SESSION_UP && !s->wait_seq && records_told(s) &&
+	       link_can_take(s->port->link);
 }
 
 void session_update_interest(struct session *s)

@@ -15,6 +15,7 @@
 
 #include "host-proxy/memory.h"
 #include "host-proxy/proxy.h"
+#include "host-proxy/record.h"
 #include "host-proxy/replay.h"
 #include "proto/vu_check.h"
 #include "vmm/hostlib/wire.h"
@@ -132,6 +133,11 @@ struct session {
 	bool memory_changes;
 	struct memory memory_before;
 
+	struct records_dirty dirty;
+	/* AWAY, and port->link's VMM kept it under this number: it goes on there without a replay when
+	 * the back-end is up. Until then the front-end is not read. */
+	bool kept;
+
 	struct replay replay;
 	uint32_t replays;
 	uint64_t away_ns; /* since when it has been away; 0: it is not */
@@ -159,6 +165,17 @@ enum session_end_by {
  * closed. port->session is set.
  */
 struct session *session_new(struct port *port, int sock);
+/* A session that no port knows yet, without a socket; it has room for all rings there can be. For
+ * recover.c, that fills it in. NULL: out of memory. */
+struct session *session_alloc_kept(struct port *port);
+/* Closes and frees it. */
+void session_discard(struct session *s);
+/* It is whole: AWAY, and port->session. kept as above. */
+void session_attach_kept(struct session *s);
+/* Its VMM has a back-end that is up: UP. */
+void session_go_on(struct session *s);
+/* Its VMM has lost it: AWAY as any other. */
+void session_not_kept(struct session *s);
 /* HELD, and the back-end is up: tells it and starts to relay. */
 void session_start(struct session *s);
 /* HELD, and the back-end is away: answers for it. */

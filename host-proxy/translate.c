@@ -222,6 +222,8 @@ static enum vu_rule stop_rings(struct session *s, bool disable, struct passage *
 		struct session_ring *ring = &s->rings[i];
 
 		p->stops_rings |= ring->running;
+		if (ring->running || ring->served || (disable && ring->has_enable))
+			records_ring(s, i);
 		ring->running = false;
 		ring->served = false;
 		if (disable)

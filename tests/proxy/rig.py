@@ -8,6 +8,7 @@ a port are limited to ten a second.
 
 import json
 import os
+import signal
 import socket
 import sys
 import unittest
@@ -77,6 +78,12 @@ class Proxy:
         """Open fds once the proxy has handled everything sent before: the reply to a request proves that."""
         self.status()
         return self.fds()
+
+    def kill(self):
+        """SIGKILL; sockets stay behind."""
+        os.kill(self.proc.pid, signal.SIGKILL)
+        self.proc.wait(10)
+        self.close()
 
     def close(self):
         """Close the control connection."""

@@ -10,6 +10,8 @@ from .frontend import HEADER, STATE, U64, Closed, INT_BYTES
 
 LINK_HEADER = struct.Struct("<HHIII")
 BACKEND_UP = struct.Struct("<QII")
+RECORD = struct.Struct("<HHI")
+KEPT = struct.Struct("<IIII")
 KIND = {name[len("LINK_"):]: abi.C[name] for name in
         ("LINK_HELLO", "LINK_WELCOME", "LINK_REJECT", "LINK_BACKEND_UP", "LINK_BACKEND_DOWN", "LINK_SESSION_UP",
          "LINK_SESSION_DOWN", "LINK_FRONTEND", "LINK_BACKEND", "LINK_RESULT", "LINK_BACKEND_LOST", "LINK_RECORD",
@@ -78,6 +80,10 @@ class Link:
             self.sock.close()
             raise
         self.session = 0
+        self.records = {}  # (kind, index): (data, fds), as the proxy told; a VMM keeps them for the next one
+        self.notices = 0  # RECORD and ANSWERED
+        self.answered = 0
+        self.received = 0  # number of the last request
         self.inflight = None  # payload of the last SET_INFLIGHT_FD
         self.inflight_fd = -1
 
@@ -99,6 +105,14 @@ class Link:
         """Hang up."""
         self.sock.close()
         self.drop_inflight()
+        self.drop_records()
+
+    def drop_records(self):
+        """The session is over."""
+        for _, fds in self.records.values():
+            for fd in fds:
+                os.close(fd)
+        self.records = {}
 
     def drop_inflight(self):
         """Close the in-flight region."""
@@ -120,6 +134,28 @@ class Link:
         body = text.encode().ljust(abi.C["sizeof_link_text"], b"\0")
         self.send_packet(kind, body, seq, self.session if session is None else session)
 
+    @classmethod
+    def reopen(cls, path, port, old, records=None, up=True, end=True, **kept):
+        """
+        Connect again with the session and the records of the link `old` (or with other records), as to a proxy that knows
+        nothing of them. up: say that the back-end is up; end: say KEPT.
+        """
+        link = cls(path)
+        link.hello(port, flags=abi.C["LINK_HELLO_KEPT"], session=old.session)
+        link.expect("WELCOME")
+        link.session, link.received = old.session, old.received
+        for (kind, index), (data, fds) in (old.records.items() if records is None else records):
+            link.send_packet("RECORD", RECORD.pack(kind, index, len(data)) + data, session=old.session, fds=fds)
+        if end:
+            body = KEPT.pack(kept.get("received", old.received), kept.get("answered", old.answered),
+                             kept.get("unanswered", 0), 0)
+            link.send_packet("KEPT", body, session=old.session)
+        if up:
+            link.back_end_up()
+        if records is None:
+            link.records = {name: (data, [os.dup(fd) for fd in fds]) for name, (data, fds) in old.records.items()}
+        return link
+
     @staticmethod
     def hello_body(port, who="script", magic=abi.C["LINK_MAGIC"], version=abi.C["LINK_VERSION"], flags=0, session=0):
         """Body of HELLO."""
@@ -140,7 +176,45 @@ class Link:
         self.session = 0
 
     def recv(self):
-        """The next packet; Closed when the proxy hung up."""
+        """The next packet; Closed when the proxy hung up. RECORD and ANSWERED are noted on the way."""
+        while True:
+            packet = self.recv_any()
+            if packet.kind_name == "FRONTEND" and not packet.msg_flags & abi.REPLY:
+                self.received = packet.seq
+            if packet.kind_name not in ("RECORD", "ANSWERED"):
+                return packet
+            self.notices += 1
+            if packet.session != self.session:  # it was sent before the end was read
+                packet.close()
+            elif packet.kind_name == "RECORD":
+                self.keep_record(packet)
+            else:
+                self.answered = packet.seq
+
+    def settle(self, sync):
+        """Take RECORD and ANSWERED until the proxy, that has handled everything after sync(), has no more of them."""
+        before = None
+        timeout = self.sock.gettimeout()
+        while before != self.notices:
+            before = self.notices
+            sync()
+            self.sock.setblocking(False)
+            try:
+                raise AssertionError(f"{self.recv().kind_name}: no other packet was due")
+            except BlockingIOError:
+                self.sock.settimeout(timeout)
+
+    def keep_record(self, packet):
+        """As a VMM does."""
+        kind, index, size = RECORD.unpack_from(packet.body)
+        assert len(packet.body) == RECORD.size + size
+        for fd in self.records.pop((kind, index), (b"", []))[1]:
+            os.close(fd)
+        if size or packet.fds:
+            self.records[kind, index] = packet.body[RECORD.size:], packet.fds
+
+    def recv_any(self):
+        """The next packet of whatever kind."""
         try:
             data, control, flags, _ = self.sock.recvmsg(abi.C["LINK_PACKET_MAX"] + 1,
                                                         socket.CMSG_SPACE(64 * INT_BYTES))
@@ -175,6 +249,7 @@ class Link:
         """The session is over; the text."""
         packet = self.expect("SESSION_DOWN")
         assert packet.session == self.session, (packet.session, self.session)
+        self.drop_records()
         self.session = 0
         return packet.text
 
@@ -184,6 +259,7 @@ class Link:
             packet = self.recv()
             packet.close()
             if packet.kind_name == "SESSION_DOWN":
+                self.drop_records()
                 self.session = 0
                 return packet.text
 

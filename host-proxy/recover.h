@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Going on with a session that another proxy began: its VMM kept the records. They are a peer's
+ * bytes, and checked as such; a session that they don't describe whole, and beyond doubt, ends.
+ */
+#ifndef HOST_PROXY_RECOVER_H
+#define HOST_PROXY_RECOVER_H
+
+#include "host-proxy/link.h"
+#include "host-proxy/record.h"
+
+struct recovery;
+
+/* The VMM of port kept a session of this number. NULL: out of memory. */
+struct recovery *recovery_begin(struct port *port, uint32_t session);
+/* One record. Fds that it takes are set to -1. */
+void recovery_record(struct recovery *r, const struct link_record *record, int *fds,
+		     unsigned int num_fds);
+/*
+ * That was all. NULL: the session is port->session, AWAY, and kept. Else why it cannot go on; its
+ * fds are closed. Frees r in any case.
+ */
+const char *recovery_end(struct recovery *r, const struct link_kept *kept);
+/* The link ended. NULL is fine. */
+void recovery_drop(struct recovery *r);
+
+#endif
