@@ -42,6 +42,11 @@ void records_memory(struct session *s)
 	s->dirty.regions = (uint32_t)(BIT_ULL(num) - 1);
 }
 
+void records_region_added(struct session *s)
+{
+	s->dirty.regions |= BIT_U32(s->memory.regions.num - 1);
+}
+
 void records_answered(struct session *s, uint32_t seq)
 {
 	if ((int32_t)(seq - s->dirty.answered) > 0)

@@ -72,7 +72,7 @@ ABI_SIZE(struct record_region, 40);
 #define RECORD_RING_RUNNING    0x20
 #define RECORD_RING_SERVED     0x40
 #define RECORD_RING_TRACKED    0x80
-#define RECORD_RING_TOLD       0x100 /* 0x200, 0x400 */
+#define RECORD_RING_TOLD       0x100  /* 0x200, 0x400 */
 #define RECORD_RING_FD	       0x1000 /* 0x2000, 0x4000: comes along */
 #define RECORD_RING_KNOWN      0x77ff
 
@@ -97,9 +97,9 @@ struct session;
 /* What the VMM of a session that is up has not been told yet. */
 struct records_dirty {
 	bool session, mark, answer;
-	bool reading;	     /* as the mark says, or will say */
-	uint32_t answered;   /* seq of the last answer that has left */
-	uint32_t regions;    /* a bit for each */
+	bool reading;	       /* as the mark says, or will say */
+	uint32_t answered;     /* seq of the last answer that has left */
+	uint32_t regions;      /* a bit for each */
 	uint32_t regions_told; /* how many the VMM has */
 	uint64_t rings[4];
 };
@@ -108,6 +108,8 @@ struct records_dirty {
 void records_all(struct session *s);
 void records_ring(struct session *s, uint32_t index);
 void records_memory(struct session *s);
+/* Only the last region is new. */
+void records_region_added(struct session *s);
 /* The front-end has the answer to request seq. */
 void records_answered(struct session *s, uint32_t seq);
 

@@ -187,9 +187,11 @@ static void note_change(struct session *s, const struct vhost_user_msg *msg)
 		records_ring(s, (uint32_t)(msg->payload.u64 & VHOST_USER_VRING_INDEX_MASK));
 		break;
 	case VHOST_USER_SET_MEM_TABLE:
-	case VHOST_USER_ADD_MEM_REG:
 	case VHOST_USER_REM_MEM_REG:
 		records_memory(s);
+		break;
+	case VHOST_USER_ADD_MEM_REG:
+		records_region_added(s);
 		break;
 	default:
 		if (vu_frontend_info(msg->hdr.request)->reply == VU_REPLY_ACK)

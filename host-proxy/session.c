@@ -33,8 +33,8 @@ static bool session_set_state(struct session *s, enum session_state state)
 {
 	static const unsigned int from[] = {
 		[SESSION_HELD] = 0,
-		[SESSION_UP] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_AWAY) |
-			       BIT_U32(SESSION_REPLAY),
+		[SESSION_UP] =
+			BIT_U32(SESSION_HELD) | BIT_U32(SESSION_AWAY) | BIT_U32(SESSION_REPLAY),
 		[SESSION_AWAY] =
 			BIT_U32(SESSION_HELD) | BIT_U32(SESSION_UP) | BIT_U32(SESSION_REPLAY),
 		[SESSION_REPLAY] = BIT_U32(SESSION_AWAY),

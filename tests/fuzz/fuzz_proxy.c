@@ -17,6 +17,7 @@
 #include "fuzz.h"
 #include "host-proxy/link.h"
 #include "host-proxy/port.h"
+#include "host-proxy/record.h"
 #include "host-proxy/relay.h"
 #include "host-proxy/session.h"
 #include "host-proxy/status.h"
@@ -120,6 +121,75 @@ static void back_end_gone(struct rig *r)
 	turn(r);
 	if (how & 2)
 		back_end_up(r, how & 4 ? VHOST_USER_PF_CARRIED : ~UINT64_C(0));
+}
+
+static void send_record(struct rig *r, uint32_t session, unsigned int kind, const void *data,
+			uint32_t bytes, const int *fds, unsigned int num_fds)
+{
+	struct link_packet pkt = { .hdr = { .kind = LINK_RECORD, .session = session } };
+	struct link_record *record = &pkt.body.record;
+	uint8_t how = input_u8(r->in);
+
+	record->kind = (le16)kind;
+	record->index = how & 3;
+	record->bytes = bytes;
+	memcpy(record->data, data, bytes);
+	if (how & 0x80) /* something else than makes sense */
+		input_bytes(r->in, record->data + input_u8(r->in) % bytes, 4);
+	if (fds && (how & 0x40))
+		num_fds = how >> 2 & 1;
+	if (r->vmm >= 0)
+		link_send(r->vmm, &pkt, LINK_RECORD_HDR + bytes, fds, num_fds);
+}
+
+/* A VMM that kept a session of another proxy, or says so. */
+static void kept_link(struct rig *r)
+{
+	struct link_packet pkt = { .hdr = { .kind = LINK_HELLO } };
+	struct record_session session = { .version = RECORD_VERSION,
+					  .flags = 0x1f | RECORD_INFLIGHT | RECORD_INFLIGHT_TOLD,
+					  .protocol_offered = VHOST_USER_PF_CARRIED,
+					  .protocol = VHOST_USER_PF_CARRIED,
+					  .num_rings = QUEUES,
+					  .inflight_rings = QUEUES };
+	struct record_region region = { .region = { 0, FILE_BYTES, USER_BASE, 0 } };
+	struct record_ring ring = { .flags = 0x7777, .num = 16 };
+	struct record_mark mark = { .seq = 5 };
+	uint8_t how = input_u8(r->in);
+	int fds[2] = { -1, kinds[2] };
+
+	fd_close(&r->front);
+	fd_close(&r->vmm);
+	turn(r);
+	r->vmm = pair(SOCK_SEQPACKET, &fds[0]);
+	if (!link_new(&r->proxy, fds[0], 0, 0))
+		return;
+	pkt.body.hello = (struct link_hello){ .magic = LINK_MAGIC,
+					      .version = LINK_VERSION,
+					      .flags = LINK_HELLO_KEPT,
+					      .session = r->session + 1u + (how & 1) };
+	r->session = pkt.body.hello.session;
+	strcpy(pkt.body.hello.port, "a");
+	send_link(r, &pkt, sizeof(pkt.body.hello));
+	turn(r);
+	r->front = pair(SOCK_STREAM, &fds[0]);
+	send_record(r, r->session, RECORD_SESSION, &session, sizeof(session), fds, 2);
+	fd_close(&fds[0]);
+	send_record(r, r->session, RECORD_REGION, &region, sizeof(region), &kinds[1], 1);
+	turn(r);
+	ring.addr.index = how >> 1 & 3;
+	send_record(r, r->session, RECORD_RING, &ring, sizeof(ring), &kinds[4], 3);
+	if (how & 8)
+		send_record(r, r->session, RECORD_RING, &ring, sizeof(ring), &kinds[4], 3);
+	turn(r);
+	send_record(r, r->session, RECORD_MARK, &mark, sizeof(mark), NULL, 0);
+	pkt = (struct link_packet){ .hdr = { .kind = LINK_KEPT, .session = r->session } };
+	pkt.body.kept.received = 5 + (how >> 4 & 1);
+	r->seq = pkt.body.kept.received;
+	send_link(r, &pkt, sizeof(pkt.body.kept));
+	turn(r);
+	if (!(how & 0x20))
+		back_end_up(r, ~UINT64_C(0));
 }
 
 /* --- the front-end --- */
@@ -427,12 +497,13 @@ static void step(struct rig *r)
 		front_message, front_message, front_message, vmm_read,	   front_read,
 		front_bytes,   vmm_packet,    vmm_request,   give_channel, channel_reply,
 		connect_front, connect_vmm,   negotiate,     status,	   vmm_read,
-		front_message, back_end_gone, connect_vmm,   start_ring,   vmm_read,
+		front_message, back_end_gone, connect_vmm,   start_ring,   kept_link,
 	};
 
 	steps[input_u8(r->in) % ARRAY_LEN(steps)](r);
 	turn(r);
 	CHECK(!r->port->session || r->port->session->state != SESSION_DEAD);
+	CHECK(!r->port->session || !r->port->session->kept || r->port->link);
 	CHECK(!r->port->session || !session_announced(r->port->session) ||
 	      (r->port->link && r->port->link->state == LINK_UP));
 }

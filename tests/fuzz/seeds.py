@@ -186,6 +186,10 @@ def proxy():
     replay = read * 6
     write("proxy", "replay", begin + session + ring + read + hang_up + status + front(1, how=1) + front(11, b"\0\0\0") +
           link + replay + status + hang_up + link + replay)
+    # 19 a VMM that kept a session: which number, then five records, whose index comes first.
+    write("proxy", "kept", begin + b"\x13\0\0\0\0\0" + read + front(1, how=1) + replay + status + hang_up + link + replay)
+    write("proxy", "kept_wrong", begin + b"\x13\0\x80\4\0\1\0\0\0\0\0" + read + b"\x13\x18\0\0\0\0\0" + read +
+          b"\x13\x20\0\0\0\0" + hang_up + link + replay)
     write("proxy", "reset", begin + negotiate + ring + read + b"\x10\2" + replay + front(39, b"\0\0\0") + read + replay)
 
 

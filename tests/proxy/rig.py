@@ -219,8 +219,8 @@ class Case(unittest.TestCase):
 
     def ends(self, fe, link, pattern, by="front-end"):
         """The session ends with one line, for everybody."""
-        replies = fe.wait_closed()
         text = link.session_down()
+        replies = fe.wait_closed()
         self.assertRegex(text, pattern)
         self.assertTrue(text.startswith(by + ": "), text)
         self.proxy.proc.wait_line(rf"port {self.name}: session \d+ of pid \d+ ended: {by}: .*{pattern}",

@@ -294,6 +294,7 @@ class Channel(rig.Case):
         self.again()
         # Without answers: until the channel's socket is full.
         fe, link, channel = self.channel()
+        link.settle(self.proxy.status)
         while not select.select([link.sock], [], [], 0)[0]:
             link.request("CONFIG_CHANGE_MSG")
         self.ends(fe, link, "leaves 16 requests on its back-end channel")
