@@ -119,7 +119,9 @@ uint32_t vq_packed_position(const struct vq_dev *vq)
 		avail -= vq->size;
 		avail_wrap = !wrap;
 	}
-	return avail | (uint32_t)avail_wrap << 15 | used << 16 | (uint32_t)wrap << 31;
+	avail |= avail_wrap ? 0x8000u : 0;
+	used |= wrap ? 0x8000u : 0;
+	return avail | used << 16;
 }
 
 /* ---- taking ---- */
