@@ -24,7 +24,7 @@ from lib import backend, paths, procs, scenario
 from proxy import test_hosted as hosted
 from proxy.frontend import F_IN_ORDER, F_RING_PACKED, FrontEnd
 
-ROUNDS = 8
+ROUNDS = 25
 FRAMES = 40  # of each side in a round; the VM is killed after some of them
 RINGS = {"split": 0, "packed": F_RING_PACKED, "inorder": F_IN_ORDER}
 PERIOD = 0.2  # between frames sent to see whether the next VM serves both sides
@@ -82,7 +82,8 @@ class Side:
 def check(run):
     """See above."""
     pid_file = run.session.dir / "vmm.pid"
-    command = [paths.program("vvu"), "run", "--pid-file", pid_file, "--control", run.session.dir / "run.ctl", "--"]
+    command = [paths.program("vvu"), "run", "--pid-file", pid_file, "--control", run.session.dir / "run.ctl",
+               "--min-uptime", "0", "--"]
     path = run.path(2, under=command)
     a, b = sides = [Side(path, i, RINGS[run.word]) for i in (0, 1)]
     for number in range(ROUNDS):

@@ -92,6 +92,7 @@ class Usage(Case):
             (("run", "--nope", "--", "x"), "unknown option --nope"),
             (("run", "--pid-file"), "--pid-file needs a value"),
             (("run", "--max-restarts", "x", "--", "y"), "--max-restarts x"),
+            (("run", "--min-uptime", "-1", "--", "y"), "--min-uptime -1"),
             (("run", "--log-level", "loud", "--", "y"), "--log-level loud"),
             (("replace", *pid, "--", "x"), "--link is missing"),
             (("replace", *link, "--", "x"), "--pid-file is missing"),
@@ -152,6 +153,14 @@ class Run(Case):
         self.assertEqual(status, 1)
         self.assertIn("giving up", err)
         self.assertEqual((self.dir / "a.starts").read_text(), "3")
+
+    def test_no_pause(self):
+        proc = self.start("run", "run", "--min-uptime", "0", "--max-restarts", "1", "--",
+                          *self.vmm("a", "die", "die", "die", "serve"))
+        self.wait_up(proc, "a", 4)
+        self.assertFalse(proc.find_line("restarting it in [1-9]"))
+        os.kill(proc.pid, signal.SIGTERM)
+        self.assertEqual(self.ended(proc), 0)
 
     def test_cannot_start(self):
         status, _, err = self.run_it("run", "--", f"{self.dir}/nothing")

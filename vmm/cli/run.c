@@ -32,7 +32,7 @@
 #include "vmm/hostlib/log.h"
 #include "vmm/hostlib/prog.h"
 
-#define YOUNG_MS       10000 /* dying before that counts against it */
+#define YOUNG_S	       10 /* dying before that counts against it */
 #define PAUSE_FIRST_MS 100
 #define PAUSE_MAX_MS   5000
 #define STOP_MS	       10000 /* for the VMM's clean stop, then it is killed */
@@ -51,6 +51,7 @@ struct run {
 	const char *control_path;
 	uint32_t max_restarts; /* in a row */
 	bool limited;
+	uint32_t young_s;
 	char **argv;
 	char *dir; /* of a VMM that was put in place; NULL: ours */
 
@@ -208,7 +209,7 @@ static void start(struct run *r)
 /* The VMM has died: when will it be started again? */
 static void restart_later(struct run *r)
 {
-	bool young = now_ms() - r->since_ms < YOUNG_MS;
+	bool young = now_ms() - r->since_ms < UINT64_C(1000) * r->young_s;
 
 	if (!young)
 		r->young = 0;
@@ -454,8 +455,8 @@ static const char usage_text[] =
 	"\n"
 	"  --pid-file PATH      write the process ID of the VMM there\n"
 	"  --control PATH       socket for status requests, one JSON object per line\n"
-	"  --max-restarts N     give up after N restarts in a row, each within 10 s (default: "
-	"never)\n"
+	"  --min-uptime SECONDS a VM that dies earlier is restarted after a pause (default 10)\n"
+	"  --max-restarts N     give up after N such restarts in a row (default: never)\n"
 	"  --log-level LEVEL    error, warn, info, debug or trace (default info)\n"
 	"  --help\n";
 
@@ -465,6 +466,7 @@ static bool parse(struct run *r, int argc, char *argv[])
 	static const struct option options[] = { { "pid-file", required_argument, NULL, 'p' },
 						 { "control", required_argument, NULL, 'c' },
 						 { "max-restarts", required_argument, NULL, 'm' },
+						 { "min-uptime", required_argument, NULL, 'u' },
 						 { "log-level", required_argument, NULL, 'l' },
 						 { "help", no_argument, NULL, 'h' },
 						 { NULL, 0, NULL, 0 } };
@@ -483,6 +485,10 @@ static bool parse(struct run *r, int argc, char *argv[])
 			r->limited = true;
 			if (prog_parse_u32(optarg, 0, 1000000, &r->max_restarts))
 				die_usage("--max-restarts %s: give a number", optarg);
+			break;
+		case 'u':
+			if (prog_parse_u32(optarg, 0, 1000000, &r->young_s))
+				die_usage("--min-uptime %s: give seconds", optarg);
 			break;
 		case 'l':
 			if (log_set_level(optarg))
@@ -504,7 +510,7 @@ static bool parse(struct run *r, int argc, char *argv[])
 
 int cmd_run(int argc, char *argv[])
 {
-	struct run r = { .pidfd = -1, .lock = -1 };
+	struct run r = { .young_s = YOUNG_S, .pidfd = -1, .lock = -1 };
 	int status = 0;
 
 	if (parse(&r, argc, argv)) {
