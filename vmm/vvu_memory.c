@@ -232,7 +232,7 @@ static int set_inflight(struct vvu_dev *d, struct wire_packet *p, uint32_t *toke
 	ret = vvu_shm_add(&d->shm, &r, p->fds[0], VVU_SHM_TOP);
 	if (ret) {
 		map_error(ret, why);
-		return 1; /* not needed for frames to flow */
+		return 1; /* no fault of the front-end's */
 	}
 	p->fds[0] = -1;
 	for (unsigned int i = 0; i < old; i++) {

@@ -228,7 +228,7 @@ static void test_classic(void **state)
 	world_expect_end(w, true, "SET_PROTOCOL_FEATURES");
 }
 
-/* No room, or the hypervisor will not: frames flow without. */
+/* No room, or the hypervisor will not: the proxy hears of it, the front-end is not blamed. */
 static void test_not_carried_out(void **state)
 {
 	struct world *w = *state;
