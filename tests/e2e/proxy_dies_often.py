@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+The proxy is killed again and again in the middle of two scripted front-ends' traffic, and so is, every few rounds, the back-end VM
+when the next proxy has just taken the sessions over. The front-ends keep their connections. Without a proxy no frame is late: all
+arrive, once and in order, before there is another one.
+
+  split, packed  the rings of the front-ends
+"""
+
+import os
+import pathlib
+import select
+import signal
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+# pylint: disable=wrong-import-position
+from lib import paths, procs, scenario
+from vvu_run import RINGS, Side
+
+ROUNDS = 20
+FRAMES = 30
+VM_EVERY = 4
+
+
+def pass_all(sides):
+    """Frames both ways, none of them lost or doubled."""
+    for receiver, sender in (sides, sides[::-1]):
+        missing, twice = receiver.missing, receiver.twice
+        for _ in range(FRAMES):
+            sender.send()
+        while receiver.expected < sender.sent:
+            if not receiver.receive(sender, 60):
+                raise procs.Failure(f"port {receiver.index}: frame {receiver.expected} did not come")
+        if (missing, twice) != (receiver.missing, receiver.twice):
+            raise procs.Failure(f"port {receiver.index}: frames were lost or doubled")
+
+
+def taken_over(path):
+    """The VMM's sessions are the proxy's again."""
+    ports = path.status("vmm")["devices"]
+    return not any(ports[path.name(i)]["proxy_away"] for i in range(path.count))
+
+
+def check(run):
+    """See above."""
+    pid_file = run.session.dir / "vmm.pid"
+    path = run.path(2, under=[paths.program("vvu"), "run", "--pid-file", pid_file, "--min-uptime", "0", "--"])
+    sides = [Side(path, i, RINGS[run.word]) for i in (0, 1)]
+    pass_all(sides)
+    for number in range(ROUNDS):
+        path.proxy.kill()
+        pass_all(sides)
+        path.start_proxy()
+        procs.wait_until(lambda: taken_over(path), "the sessions are taken over", 60)
+        pass_all(sides)
+        if number % VM_EVERY:
+            continue
+        os.kill(int(pid_file.read_text()), signal.SIGKILL)
+        procs.wait_until(lambda: min(p["replays"] for p in path.status("proxy")["ports"]) > 0, "the sessions are replayed", 60)
+        for receiver, sender in (sides, sides[::-1]):
+            receiver.catch_up(sender)
+    closed = select.select([s.guest.fe.sock for s in sides], [], [], 0)[0]
+    run.expect(not closed, f"{len(closed)} connections are closed")
+    run.note(f"proxy killed {ROUNDS} times, VM {len(range(0, ROUNDS, VM_EVERY))} times, {sum(s.sent for s in sides)} frames")
+    run.expect(path.vmm.stop(20) == 0, "vvu run did not end cleanly")
+
+
+if __name__ == "__main__":
+    scenario.main(__doc__, check, needs=(), choices=("split", "packed"))
