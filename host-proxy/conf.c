@@ -25,6 +25,10 @@ static const char help[] =
 	"                     (default 10). uid, gid: whose front-ends are served, as in\n"
 	"                     uid=64055:1000 (default: whoever may open the socket)\n"
 	"  --control PATH     socket for status requests, one JSON line each\n"
+	"  --user USER        become USER (name or number) before any socket is made\n"
+	"  --sandbox on|log|off\n"
+	"                     give up what is not needed (default on; log: refuse no system call,\n"
+	"                     have the kernel log it)\n"
 	"  --log-level LEVEL  error, warn, info (default), debug, trace\n"
 	"  --help, --version\n"
 	"\n"
@@ -38,6 +42,8 @@ enum {
 	OPT_LINK_UID,
 	OPT_PORT,
 	OPT_CONTROL,
+	OPT_USER,
+	OPT_SANDBOX,
 	OPT_LOG_LEVEL,
 	OPT_HELP,
 	OPT_VERSION
@@ -48,6 +54,8 @@ static const struct option options[] = {
 	{ "link-uid", required_argument, NULL, OPT_LINK_UID },
 	{ "port", required_argument, NULL, OPT_PORT },
 	{ "control", required_argument, NULL, OPT_CONTROL },
+	{ "user", required_argument, NULL, OPT_USER },
+	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
@@ -172,6 +180,15 @@ static void apply(struct proxy_conf *conf, int option, const char *value)
 	case OPT_CONTROL:
 		free(conf->control);
 		conf->control = socket_path("--control", value);
+		return;
+	case OPT_USER:
+		if (!*value)
+			die_usage("--user: the name of the user is empty");
+		conf->sandbox.user = value;
+		return;
+	case OPT_SANDBOX:
+		if (sandbox_parse_mode(value, &conf->sandbox.mode) < 0)
+			die_usage("--sandbox is on, log or off, not %s", value);
 		return;
 	case OPT_LOG_LEVEL:
 		if (log_set_level(value) < 0)

@@ -8,6 +8,7 @@
 
 #include "abi/link.h"
 #include "host-proxy/access.h"
+#include "vmm/hostlib/sandbox.h"
 
 #define CONF_PORTS_MAX	1024
 #define CONF_HOLD_S	10
@@ -33,6 +34,7 @@ struct proxy_conf {
 	bool has_link_uid;
 	unsigned int num_ports;
 	struct port_conf *ports;
+	struct sandbox_conf sandbox; /* the user is a word of the command line */
 };
 
 /*

@@ -3,9 +3,9 @@
  * vvu-proxy: the control plane of a host. It relays vhost-user messages between front-ends and the
  * virtio-vhost-user devices of back-end VMs, and never sees a frame.
  *
- * Start-up: 1 command line, 2 limits and signals, 3 sockets (ports, then links, then control), 4
- * ready, 5 the loop. Whatever fails before 4 ends the program with a line; after it, nothing that a
- * peer does.
+ * Start-up: 1 command line, 2 limits, user and signals, 3 sockets (ports, then links, then control), 4
+ * what is not needed any more is given up (confine.h), 5 ready, 6 the loop. Whatever fails before 5 ends
+ * the program with a line; after it, nothing that a peer does.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "host-proxy/conf.h"
+#include "host-proxy/confine.h"
 #include "host-proxy/port.h"
 #include "host-proxy/proxy.h"
 #include "host-proxy/status.h"
@@ -83,6 +84,16 @@ static struct event_base *new_base(void)
 	return base;
 }
 
+static int on_command(void *arg, const char *cmd, struct json_object *request,
+		      struct json_object *reply, const char **error)
+{
+	int ret = status_command(arg, cmd, request, reply, error);
+
+	if (!ret)
+		sandbox_status(reply);
+	return ret;
+}
+
 int main(int argc, char **argv)
 {
 	struct control *control = NULL;
@@ -95,12 +106,13 @@ int main(int argc, char **argv)
 	log_open("vvu-proxy");
 	conf_parse(&conf, argc, argv);
 	check_fd_limit(&conf);
+	sandbox_become_user(&conf.sandbox, NULL);
 	base = new_base();
 	if (!base || prog_stop_on_signals(base) < 0)
 		die("libevent gives no event loop with epoll");
 	ret = proxy_open(&proxy, base, &conf, &what);
 	if (!ret && conf.control) {
-		control = control_open(base, conf.control, status_command, &proxy);
+		control = control_open(base, conf.control, on_command, &proxy);
 		what = conf.control;
 		ret = control ? 0 : -errno;
 	}
@@ -109,6 +121,8 @@ int main(int argc, char **argv)
 	} else {
 		log_info(NULL, "%u port%s, links at %s", conf.num_ports,
 			 conf.num_ports == 1 ? "" : "s", conf.link);
+		prog_open_notify();
+		confine_self(&conf);
 		prog_ready();
 		run(&proxy);
 	}

@@ -42,6 +42,10 @@ static const char usage_text[] =
 	"                       where the first serial port goes (default stdio)\n"
 	"  --control PATH       socket for status requests, one JSON object per line\n"
 	"  --pid-file PATH      write the process ID there\n"
+	"  --user USER          become USER (name or number) once /dev/kvm is open\n"
+	"  --sandbox on|log|off give up what is not needed (default on; log: refuse no system "
+	"call,\n"
+	"                       have the kernel log it)\n"
 	"  --log-level LEVEL    error, warn, info, debug or trace (default info)\n"
 	"  --help, --version\n";
 
@@ -57,6 +61,8 @@ enum option_id {
 	OPT_SERIAL,
 	OPT_CONTROL,
 	OPT_PID_FILE,
+	OPT_USER,
+	OPT_SANDBOX,
 	OPT_LOG_LEVEL,
 	OPT_HELP,
 	OPT_VERSION,
@@ -74,6 +80,8 @@ static const struct option options[] = {
 	{ "serial", required_argument, NULL, OPT_SERIAL },
 	{ "control", required_argument, NULL, OPT_CONTROL },
 	{ "pid-file", required_argument, NULL, OPT_PID_FILE },
+	{ "user", required_argument, NULL, OPT_USER },
+	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
@@ -307,6 +315,15 @@ static int set_option(struct parse *p, int opt, const char *arg)
 		return set_text(p, &conf->control, "--control", arg);
 	case OPT_PID_FILE:
 		return set_text(p, &conf->pid_file, "--pid-file", arg);
+	case OPT_USER:
+		if (set_text(p, &conf->user, "--user", arg))
+			return -EINVAL;
+		conf->sandbox.user = conf->user;
+		return 0;
+	case OPT_SANDBOX:
+		if (sandbox_parse_mode(arg, &conf->sandbox.mode))
+			return bad(p, "--sandbox %s: give on, log or off", arg);
+		return 0;
 	case OPT_LOG_LEVEL:
 		if (log_set_level(arg))
 			return bad(p, "--log-level %s: give error, warn, info, debug or trace",
@@ -379,5 +396,6 @@ void conf_free(struct vmm_conf *conf)
 	free(conf->pid_file);
 	free(conf->control);
 	free(conf->log_level);
+	free(conf->user);
 	*conf = (struct vmm_conf){ 0 };
 }

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vmm/hostlib/sandbox.h"
+
 /* Functions 00:01.0 to 00:1f.7. */
 #define CONF_VVU_MAX  248
 #define CONF_CPUS_MAX 128
@@ -45,6 +47,8 @@ struct vmm_conf {
 	char *pid_file;
 	char *control;
 	char *log_level;
+	struct sandbox_conf sandbox;
+	char *user; /* what sandbox.user points to */
 };
 
 enum conf_result {

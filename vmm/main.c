@@ -2,11 +2,11 @@
 /*
  * vvu-vmm: one back-end VM.
  *
- * Start: 1. options; 2. the main loop and its signals; 3. the VM: hypervisor, memory, vCPUs, image,
- * devices (vm.c); 4. control socket and pid file; 5. the vCPU threads; 6. "ready" (a VM that
- * replaces another: when it serves), and the loop
- * runs whatever is not a vCPU until the guest powers off or a signal says stop. The end undoes it
- * in reverse.
+ * Start: 1. options; 2. the main loop and its signals; 3. the VM: hypervisor, --user, memory, vCPUs,
+ * image, devices (vm.c); 4. control socket and pid file; 5. what is not needed any more is given up
+ * (confine.h); 6. the vCPU threads, each confined before it runs the guest; 7. this thread is
+ * confined, too; 8. "ready" (a VM that replaces another: when it serves), and the loop runs whatever
+ * is not a vCPU until the guest powers off or a signal says stop. The end undoes it in reverse.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "vmm/conf.h"
+#include "vmm/confine.h"
 #include "vmm/hostlib/control.h"
 #include "vmm/hostlib/log.h"
 #include "vmm/hostlib/prog.h"
@@ -71,7 +72,10 @@ static int run(const struct vmm_conf *conf)
 	}
 	if (conf->pid_file)
 		write_pid_file(conf->pid_file);
+	prog_open_notify();
+	confine_close_off(conf);
 	vm_start(&vm);
+	sandbox_confine(CONFINE_MAIN);
 	if (!replaces)
 		prog_ready(); /* else when it serves (vm_devices.c) */
 	event_base_dispatch(base);

@@ -87,5 +87,6 @@ static time_t host_now(void)
 int rtc_init(struct rtc *rtc, struct machine *m)
 {
 	*rtc = (struct rtc){ .now = host_now };
+	tzset(); /* so that gmtime_r() has no file to open later */
 	return bus_add(&m->pio, &(struct bus_range){ RTC_PORT, 2, &rtc_ops, rtc, "rtc" });
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "vmm/hostlib/log.h"
+#include "vmm/hostlib/sandbox.h"
 #include "vmm/pages.h"
 #include "vmm/stats_page.h"
 #include "vmm/status.h"
@@ -164,5 +165,6 @@ int status_control(void *arg, const char *cmd, struct json_object *request,
 	add_counters(vm, reply);
 	pthread_mutex_unlock(&vm->machine.lock);
 	json_object_object_add(reply, "devices", devices);
+	sandbox_status(reply);
 	return 0;
 }

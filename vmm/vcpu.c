@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "vmm/confine.h"
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
 #include "vmm/vcpu.h"
@@ -265,6 +266,7 @@ static void *vcpu_thread(void *arg)
 	sigemptyset(&kick);
 	sigaddset(&kick, KICK_SIGNAL);
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
+	sandbox_confine(CONFINE_VCPU);
 
 	for (;;) {
 		int ret;

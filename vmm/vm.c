@@ -361,6 +361,7 @@ void vm_create(struct vm *vm, const struct vmm_conf *conf, struct event_base *ba
 		die("timer_create: %s", strerror(-ret));
 
 	kvm_open(&vm->kvm);
+	sandbox_become_user(&conf->sandbox, "kvm");
 	if (machine_init(&vm->machine, kvm_phys_bits(&vm->kvm), base, &vm_machine_ops, vm))
 		die("out of memory");
 	create_memory(vm);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hosted/hconfine.h"
 #include "hosted/hport.h"
 #include "vmm/hostlib/fds.h"
 
@@ -107,6 +108,7 @@ static void *hworker_main(void *arg)
 	bool worked = false;
 	uint64_t now = hworkers_now_ns();
 
+	sandbox_confine(HCONFINE_WORKER);
 	worker_rise(h->w);
 	poller_init(&poller, hw->options, now);
 	while (!__atomic_load_n(&hw->stop, __ATOMIC_ACQUIRE)) {

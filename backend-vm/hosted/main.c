@@ -15,6 +15,7 @@
 
 #include "core/poll.h"
 #include "core/stats.h"
+#include "hosted/hconfine.h"
 #include "hosted/hport.h"
 #include "vmm/hostlib/control.h"
 #include "vmm/hostlib/fds.h"
@@ -38,6 +39,7 @@ struct backend {
 	struct hport_conf confs[BE_PORTS_MAX];
 	const char *control_path;
 	struct control *control;
+	struct sandbox_conf sandbox;
 	uint64_t started_ns;
 };
 
@@ -46,6 +48,7 @@ struct backend {
 static const char usage[] =
 	"Usage: vvu-backend --port NAME=SOCKET[,mode=server|client] [--port ...]\n"
 	"                   [--cpus N] [--control PATH] [--log-level LEVEL]\n"
+	"                   [--user USER] [--sandbox on|log|off]\n"
 	"                   [APPLICATION [KEY=VALUE ...]]\n"
 	"\n"
 	"Serves vhost-user network front-ends with the device logic of the appliance.\n"
@@ -54,6 +57,10 @@ static const char usage[] =
 	"listening\n"
 	"  --cpus N             threads that move frames, 1 (default) to 8\n"
 	"  --control PATH       socket that answers {\"cmd\":\"status\"} with one line of JSON\n"
+	"  --user USER          become USER (name or number) before any socket is made\n"
+	"  --sandbox on|log|off give up what is not needed (default on; log: refuse no system "
+	"call,\n"
+	"                       have the kernel log it)\n"
 	"  --log-level LEVEL    error, warn, info (default), debug\n"
 	"  --version, --help\n"
 	"\n"
@@ -134,6 +141,8 @@ static void parse_command_line(struct backend *b, int argc, char **argv)
 		{ "port", required_argument, NULL, 'p' },
 		{ "cpus", required_argument, NULL, 'n' },
 		{ "control", required_argument, NULL, 'c' },
+		{ "user", required_argument, NULL, 'u' },
+		{ "sandbox", required_argument, NULL, 's' },
 		{ "log-level", required_argument, NULL, 'l' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
@@ -151,6 +160,13 @@ static void parse_command_line(struct backend *b, int argc, char **argv)
 			break;
 		case 'c':
 			b->control_path = optarg;
+			break;
+		case 'u':
+			b->sandbox.user = optarg;
+			break;
+		case 's':
+			if (sandbox_parse_mode(optarg, &b->sandbox.mode))
+				die_usage("--sandbox %s: on, log or off", optarg);
 			break;
 		case 'l':
 			if (log_set_level(optarg))
@@ -212,6 +228,7 @@ static int on_control(void *arg, const char *cmd, struct json_object *request,
 				       json_object_new_int64((int64_t)stats_value(b->sw, i)));
 	}
 	json_object_object_add(reply, "counters", counters);
+	sandbox_status(reply);
 	return 0;
 }
 
@@ -298,6 +315,15 @@ static void make_switch(struct backend *b)
 		die("cannot set up workers: %s", strerror(-ret));
 }
 
+/* Everything is open, no thread has been started. */
+static void close_off(const struct backend *b)
+{
+	for (unsigned int i = 0; i < b->num_ports; i++)
+		sandbox_place(b->confs[i].path, SANDBOX_DIR_WRITE);
+	sandbox_place(b->control_path, SANDBOX_DIR_WRITE);
+	sandbox_close_off(&b->sandbox, &hconfine_plan);
+}
+
 static void start(struct backend *b)
 {
 	struct text error;
@@ -328,6 +354,8 @@ static void start(struct backend *b)
 			die("cannot open the control socket %s: %s", b->control_path,
 			    strerror(errno));
 	}
+	prog_open_notify();
+	close_off(b);
 	if (hworkers_start(&b->workers))
 		die("cannot start %u threads; see --cpus", b->cpus);
 	b->started_ns = hworkers_now_ns();
@@ -345,7 +373,9 @@ int main(int argc, char **argv)
 		die("out of memory");
 	b.cpus = 1;
 	parse_command_line(&b, argc, argv);
+	sandbox_become_user(&b.sandbox, NULL);
 	start(&b);
+	sandbox_confine(HCONFINE_MAIN);
 	prog_ready();
 	run(&b);
 

@@ -22,7 +22,7 @@ packages=(
 	clang-format-14 clang-tidy-14 cppcheck codespell mandoc shellcheck
 	# peers to test with
 	qemu-system-x86 dpdk dpdk-dev librte-net-vhost23 librte-net-virtio23 libdpdk-dev
-	busybox-static cpio
+	busybox-static cpio strace
 )
 
 perf_packages=(

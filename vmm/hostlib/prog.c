@@ -226,25 +226,39 @@ int prog_peer_pid(int sock, int *pid)
 	return ret;
 }
 
-void prog_notify(const char *text)
+/* Connected as long as we live: the sandbox has neither this path nor, for "@...", this network namespace. */
+static int notify_sock = -1;
+
+int prog_open_notify(void)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un addr;
 	socklen_t len;
-	int fd;
+	int ret;
 
-	if (!path || unix_address(path, &addr) < 0)
-		return;
+	if (!path || notify_sock >= 0)
+		return 0;
+	ret = unix_address(path, &addr);
+	if (ret)
+		return ret;
 	len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
 	if (addr.sun_path[0] == '@')
 		addr.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
+	notify_sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (notify_sock < 0 || connect(notify_sock, (struct sockaddr *)&addr, len) < 0) {
+		ret = -errno;
+		fd_close(&notify_sock);
+		log_warn(NULL, "cannot reach systemd (%s): %s", path, strerror(-ret));
+	}
+	return ret;
+}
+
+void prog_notify(const char *text)
+{
+	if (prog_open_notify() || notify_sock < 0)
 		return;
-	if (sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&addr, len) < 0)
-		log_warn(NULL, "cannot tell %s (NOTIFY_SOCKET) %s: %s", path, text,
-			 strerror(errno));
-	close(fd);
+	if (send(notify_sock, text, strlen(text), MSG_NOSIGNAL) < 0)
+		log_warn(NULL, "cannot tell NOTIFY_SOCKET %s: %s", text, strerror(errno));
 }
 
 void prog_ready(void)

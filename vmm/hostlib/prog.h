@@ -36,10 +36,15 @@ int prog_peer_uid(int sock, unsigned int *uid);
 /* pid of the peer of a UNIX socket, for log lines (it may have ended since). */
 int prog_peer_pid(int sock, int *pid);
 
+/*
+ * Tells whoever started us, by $NOTIFY_SOCKET as sd_notify(3) does; nothing when that is not set. prog_open_notify()
+ * connects, which takes what the sandbox takes away; it says so itself when it fails, which is no reason to end.
+ */
+int prog_open_notify(void);
+void prog_notify(const char *text);
+
 /* Prints "ready" on standard error and tells systemd (sd_notify READY=1 through $NOTIFY_SOCKET), once. */
 void prog_ready(void);
-/* Tells whoever started us, by $NOTIFY_SOCKET as sd_notify(3) does; nothing when that is not set. */
-void prog_notify(const char *text);
 
 /* Ends base's loop on SIGTERM and SIGINT (a second signal ends the process), ignores SIGPIPE. */
 int prog_stop_on_signals(struct event_base *base);
