@@ -6,50 +6,59 @@ from .world import HOSTILE
 
 # What has no part to be tried on yet: left out, with a line that says so.
 LEFT_OUT = {
-    "proxy-kill": "the proxy does not take sessions back from the VMMs yet",
     "proxy-upgrade": "vvu-proxy has no --takeover yet",
-    "vmm-replace": "there is no `vvu replace` yet",
+    "vmm-replace": "vvu-proxy does not take replacements yet",
 }
 
 
-def _stop(world, proc, rng):
-    if proc in world.stopped or not proc.running():
-        return "stopped already"
+def _stop(world, pid, rng):
     ms = rng.choice((rng.randint(1, 50), rng.randint(50, 1500)))
-    world.stop_for(proc, ms / 1000)
-    return f"for {ms} ms"
+    return f"for {ms} ms" if world.stop_for(pid, ms / 1000) else "not done: stopped already"
 
 
 def vmm_kill(world, _rng):
     """SIGKILL."""
+    if not world.wait_for(world.proxy_has_all):
+        return "not done: the proxy does not get all sessions"
     world.kill_vmm()
     return ""
 
 
 def vmm_reset(world, _rng):
     """The VM's reset button."""
-    return "" if world.ask_vmm("reset") else "not there"
+    if not world.wait_for(world.proxy_has_all):
+        return "not done: the proxy does not get all sessions"
+    return "" if world.reset_vmm() else "not there"
 
 
 def vmm_panic(world, _rng):
     """An NMI, at which the appliance panics."""
-    world.vmm_may_end = True
-    return "" if world.ask_vmm("nmi") else "not there"
+    if not world.wait_for(world.proxy_has_all):
+        return "not done: the proxy does not get all sessions"
+    return "" if world.panic_vmm() else "not there"
 
 
 def vmm_stop(world, rng):
     """SIGSTOP, SIGCONT."""
-    return _stop(world, world.path.vmm, rng)
+    return _stop(world, world.vmm_pid(), rng)
 
 
 def proxy_stop(world, rng):
     """SIGSTOP, SIGCONT."""
-    return _stop(world, world.path.proxy, rng)
+    return _stop(world, world.path.proxy.pid, rng)
+
+
+def proxy_kill(world, _rng):
+    """SIGKILL."""
+    if not world.wait_for(world.vmm_has_all):
+        return "not done: no VMM gets all sessions"
+    world.kill_proxy()
+    return ""
 
 
 def front_end_stop(world, rng):
     """SIGSTOP, SIGCONT."""
-    return _stop(world, world.streams[0].proc, rng)
+    return _stop(world, world.streams[0].proc.pid, rng)
 
 
 def front_end_kill(world, _rng):
@@ -77,7 +86,7 @@ KINDS = {
     "vmm-stop": (2, vmm_stop),
     "vmm-replace": (3, None),
     "proxy-stop": (2, proxy_stop),
-    "proxy-kill": (3, None),
+    "proxy-kill": (3, proxy_kill),
     "proxy-upgrade": (2, None),
     "front-end-stop": (2, front_end_stop),
     "front-end-kill": (2, front_end_kill),

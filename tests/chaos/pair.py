@@ -32,8 +32,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from proxy.frontend import Closed, FrontEnd, Memory
 
 GAP_NS = 20_000_000
-WINDOW = 32  # frames under way from each side: what a receive ring always has room for
-PROBE_S = 1  # a frame beyond the window, when nothing has come for so long
+WINDOW = 64  # frames under way from each side
+MOST = 200  # the same with probes: what a receive ring always has room for
+PROBE_NS = 20_000_000  # so often a frame beyond the window: those under way may have been lost
 SETTLE_S = 20
 CONTENT = random.Random(1).randbytes(65536 + 2048)
 HEADER = struct.Struct("!6s6sHHIQ")  # addresses, Ethernet type, length, stream, sequence number
@@ -65,12 +66,11 @@ class Stream:
 
     def may_send(self, now):
         """Whether one more may go."""
-        if self.sent - self.arrived - len(self.missing) < WINDOW:
-            return True
-        if now - max(self.last, self.probed) > PROBE_S * 10 ** 9:
-            self.probed = now
-            return True
-        return False
+        under_way = self.sent - self.arrived - len(self.missing)
+        if under_way >= WINDOW and (under_way >= MOST or now - self.probed < PROBE_NS):
+            return False
+        self.probed = now
+        return True
 
     def arrive(self, seq):
         """It is there."""

@@ -47,6 +47,10 @@ class Stream:
         self.losses.append(f"{self.name}: {text}")
         self.world.say(f"LOST {self.name}: {text}")
 
+    def established(self):
+        """Whether its sessions have to be there now."""
+        return True
+
     def poll(self):
         """Looks what is new; called often."""
 
@@ -75,6 +79,9 @@ class Pair(Stream):
         """Until both are connected."""
         self.proc.wait_line("^ready$", 60)
 
+    def established(self):
+        return self.proc.running() and bool(self.proc.find_line("^ready$"))
+
     def poll(self, last=False):
         while True:
             line, self.mark = self.proc.find_line_at(r"^(GAP|STATS|WRONG|LOST) (.*)$", self.mark)
@@ -89,6 +96,8 @@ class Pair(Stream):
             elif kind == "WRONG":
                 self.wrong += 1
                 self.world.say(f"WRONG {self.name}: {text}")
+            elif self.expendable and text.startswith("while connecting") and "timed out" not in text:
+                self.dying = True  # its start met a fault
             elif not self.dying:
                 self.lose(text)
         if not self.proc.running() and not self.dying:

@@ -1,23 +1,42 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-What is broken in a chaos run: vvu-proxy, a back-end VM that is started again when it ends, front-ends with streams between them,
-ports for hostile ones. Everything but the hostile peers is done by the main thread.
+What is broken in a chaos run: vvu-proxy, a back-end VM that `vvu run` starts again when it ends, front-ends with streams between
+them, ports for hostile ones. Everything but the hostile peers is done by the main thread.
 """
 
 import collections
+import os
 import queue
 import signal
 import threading
 import time
 
-from lib import backend, procs
+from lib import backend, paths, procs
 from proxy.frontend import Closed
 
 from . import streams
 
 PAIR, LOAD, VICTIMS, HOSTILE, GUESTS = (0, 1), (2, 3), (4, 5), (6, 7), (8, 9)
+GONE_S = 5      # a session that no proxy has known for so long is lost
+KEPT_S = 15     # for one to get what the other one has
 STILL_S = 30    # a stream without a frame for so long stands still
 SETTLE_S = 90
+
+
+class Stopped:
+    """A process that was stopped."""
+
+    def __init__(self, pid, seconds):
+        self.pid = pid
+        self.until = time.monotonic() + seconds
+        os.kill(pid, signal.SIGSTOP)
+
+    def go_on(self):
+        """SIGCONT."""
+        try:
+            os.kill(self.pid, signal.SIGCONT)
+        except ProcessLookupError:
+            pass
 
 
 class World:
@@ -27,12 +46,18 @@ class World:
         self.session = session
         self.note = note
         self.begin = time.monotonic()
-        self.path = backend.VmPath(session, (GUESTS if guests else HOSTILE)[-1] + 1)
+        self.pid_file = session.dir / "vmm.pid"
+        # If we are killed, so is `vvu run`, and with it the VM.
+        under = [paths.program("vvu"), "run", "--pid-file", self.pid_file, "--control", session.dir / "run.ctl", "--min-uptime", "0",
+                 "--", "setpriv", "--pdeathsig", "KILL"]
+        self.path = backend.VmPath(session, (GUESTS if guests else HOSTILE)[-1] + 1, under=under)
         self.path.wait_up(60)
         self.faults = []            # (begin, kind) in order
         self.crashes = []           # what ended without having been asked to
-        self.stopped = {}           # process: when it goes on
-        self.vmm_may_end = False
+        self.stopped = {}           # by pid
+        self.deaths = 0             # of VMMs that were our doing
+        self.panicking = 0          # pid of a VMM that was told to panic
+        self.resetting = None       # pid of a VMM whose guest was told to reset, and its resets before
         self.jobs = queue.SimpleQueue()
         self.worker = threading.Thread(target=self._work, daemon=True)
         self.worker.start()
@@ -43,6 +68,7 @@ class World:
         if guests:
             self.streams.append(streams.Guests(self, "guest", GUESTS))
         self.progress = {}          # stream: (what has arrived, when)
+        self.seen = {}              # stream: when its sessions were last seen
         self.looked = 0.0
 
     def say(self, text):
@@ -74,49 +100,105 @@ class World:
 
     # --- processes ---
 
-    def forget(self, proc):
-        """It has ended; a long run has many of them."""
-        self.stopped.pop(proc, None)
-        if proc in self.session.things:
-            self.session.things.remove(proc)
-
-    def start_vmm(self):
-        """The next one."""
-        self.forget(self.path.vmm)
-        self.vmm_may_end = False
-        self.path.start_vmm()
+    def vmm_pid(self):
+        """The VMM that runs now."""
+        def read():
+            try:
+                return int(self.pid_file.read_text(encoding="ascii"))
+            except (FileNotFoundError, ValueError):
+                return 0
+        return procs.wait_until(read, f"a pid in {self.pid_file}", 10, 0.005)
 
     def kill_vmm(self):
-        """SIGKILL, and another one right away."""
-        self.path.vmm.kill()
-        self.start_vmm()
+        """SIGKILL, and `vvu run` starts another one right away."""
+        pid = self.vmm_pid()
+        self.stopped.pop(pid, None)
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        self.deaths += self.panicking != pid
+        self.wait_for(lambda: self.vmm_pid() != pid)
 
-    def stop_for(self, proc, seconds):
-        """SIGSTOP; SIGCONT follows."""
-        proc.popen.send_signal(signal.SIGSTOP)
-        self.stopped[proc] = time.monotonic() + seconds
+    def panic_vmm(self):
+        """An NMI. False: it can't hear it."""
+        pid = self.vmm_pid()
+        if self.panicking == pid or not self.ask_vmm("nmi"):
+            return False
+        self.panicking = pid
+        self.deaths += 1
+        return True
+
+    def reset_vmm(self):
+        """Its reset button. False: it can't hear it."""
+        pid, status = self.vmm_pid(), self.ask_vmm("status")
+        if not status or not self.ask_vmm("reset"):
+            return False
+        self.resetting = pid, status["restarts"]
+        return True
+
+    def kill_proxy(self):
+        """SIGKILL, and another one right away."""
+        self.stopped.pop(self.path.proxy.pid, None)
+        self.path.proxy.kill()
+        self.session.things.remove(self.path.proxy)
+        self.path.start_proxy()
+
+    def stop_for(self, pid, seconds):
+        """SIGSTOP; SIGCONT follows. False: it is stopped already."""
+        if pid in self.stopped:
+            return False
+        self.stopped[pid] = Stopped(pid, seconds)
+        return True
 
     def go_on(self, all_of_them=False):
         """SIGCONT for those whose time has come."""
-        for proc, when in list(self.stopped.items()):
-            if all_of_them or time.monotonic() >= when:
-                del self.stopped[proc]
-                if proc.running():
-                    proc.popen.send_signal(signal.SIGCONT)
+        for stopped in list(self.stopped.values()):
+            if all_of_them or time.monotonic() >= stopped.until:
+                self.stopped.pop(stopped.pid).go_on()
 
     def ask_vmm(self, command):
-        """A command to the VMM's control socket. False: there is none that would hear it now."""
-        if self.path.vmm in self.stopped or not self.path.vmm.running():
-            return False
+        """The answer to a command to the VMM's control socket. None: there is none that would hear it now."""
+        if self.vmm_pid() in self.stopped:
+            return None
         try:
-            procs.control(self.path.control("vmm"), {"cmd": command})
+            return procs.control(self.path.control("vmm"), {"cmd": command})
         except (OSError, procs.Failure):
+            return None
+
+    # --- sessions are kept by two: who dies while the other one has none loses them, and that is how it is meant to be ---
+
+    def _kept(self, good):
+        known = self.ports()
+        return bool(known) and all(good(known[p]) for s in self.streams if not s.losses and s.established() for p in s.ports)
+
+    def proxy_has_all(self):
+        """The proxy knows all sessions: the VMM may die."""
+        return self._kept(lambda port: port["front_end"])
+
+    def vmm_has_all(self):
+        """A VMM has all sessions, and will not lose them because of what it was told before: the proxy may die."""
+        pid = self.vmm_pid()
+        if pid in (self.panicking, *self.stopped):
             return False
-        return True
+        if self.resetting and self.resetting[0] == pid:
+            status = self.ask_vmm("status")
+            if not status or status["restarts"] == self.resetting[1]:
+                return False
+        return self._kept(lambda port: port["state"] == "up")
+
+    def wait_for(self, check):
+        """Until that has been seen twice in a row, so that what was under way has arrived. False: not in time."""
+        deadline, seen = time.monotonic() + KEPT_S, 0
+        while seen < 2 and time.monotonic() < deadline:
+            self.tick()
+            seen = seen + 1 if check() else 0
+            time.sleep(0.01)
+        return seen == 2
 
     def ports(self):
         """The proxy's status of its ports, or None while it can't answer."""
-        if self.path.proxy in self.stopped or not self.path.proxy.running():
+        if self.path.proxy.pid in self.stopped or not self.path.proxy.running():
             return None
         return self.path.status("proxy")["ports"]
 
@@ -130,31 +212,32 @@ class World:
     def tick(self):
         """A look at everything; called every few milliseconds."""
         self.go_on()
-        if not self.path.vmm.running():
-            if not self.vmm_may_end:
-                self.crashed(self.path.vmm)
-            self.start_vmm()
-        if not self.path.proxy.running():
-            self.crashed(self.path.proxy)
-            raise procs.Failure("the proxy has ended")
+        for proc in (self.path.vmm, self.path.proxy):
+            if not proc.running():
+                proc.reader.join(5)
+                self.crashes.append(f"{proc.name} ended with {proc.popen.returncode}")
+                raise procs.Failure(f"{self.crashes[-1]}:\n{proc.tail(30)}")
         for stream in self.streams:
             stream.poll()
         if time.monotonic() - self.looked > 1:
             self.looked = time.monotonic()
+            self._look_at_vmms()
             self._look_at_sessions()
             self._look_at_progress()
 
-    def crashed(self, proc):
-        """One of ours ended by itself."""
-        proc.reader.join(5)
-        self.crashes.append(f"{proc.name} ended with {proc.popen.returncode}")
-        self.say(f"CRASH {self.crashes[-1]}:\n{proc.tail(30)}")
+    def _look_at_vmms(self):
+        status = procs.control(self.session.dir / "run.ctl", {"cmd": "status"})
+        for _ in range(status["restarts"] - self.deaths):
+            self.deaths += 1
+            self.crashes.append(f"a VMM: {status['last_end']}")
+            self.say(f"CRASH {self.crashes[-1]}:\n{self.path.vmm.tail(60)}")
 
     def _look_at_sessions(self):
         known = self.ports()
         for stream in self.steady if known else ():
             gone = [p for p in stream.ports if not known[p]["front_end"]]
-            if gone and not stream.losses:
+            self.seen[stream] = self.looked if not gone else self.seen.get(stream, self.looked)
+            if self.looked - self.seen[stream] > GONE_S and not stream.losses:
                 stream.lose("; ".join(f"port p{p}: {known[p]['last_end']}" for p in gone))
 
     def _look_at_progress(self):
@@ -178,11 +261,17 @@ class World:
             text += [str(error)]
         return "\n".join(text + [self.path.vmm.tail(10), self.path.proxy.tail(10)])
 
+    def linked(self):
+        """Whether every port has a back-end."""
+        known = self.ports()
+        return bool(known) and all(p["back_end"] and p["back_end"]["up"] for p in known)
+
     def settle(self):
         """No faults any more: everything has to flow."""
         self.go_on(all_of_them=True)
         self.drain()
         deadline = time.monotonic() + SETTLE_S
+        procs.wait_until(lambda: self.tick() or self.linked(), "a back-end VM is up on all ports", SETTLE_S)
         for stream in self.streams:
             if stream.losses:
                 continue
@@ -199,7 +288,7 @@ class World:
 
     def serves(self, ports):
         """A pair of new front-ends on these ports; Failure when they can't talk."""
-        procs.wait_until(lambda: self.free(ports), f"ports {ports} are free", 60)
+        procs.wait_until(lambda: self.tick() or self.free(ports), f"ports {ports} are free", 60)
         pair = streams.Pair(self, "next", ports)
         try:
             procs.wait_until(lambda: pair.arrived() and all(n > 10 for n in pair.arrived()), f"frames between ports {ports}", 60)
