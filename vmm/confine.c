@@ -37,6 +37,8 @@ static const struct sandbox_rule main_rules[] = {
 	SANDBOX_WHEN2(socket, 0, SANDBOX_INT, AF_UNIX, 1, 0xf, SOCK_SEQPACKET, "links"),
 	SANDBOX_CALL(connect, "links, again and again until the proxy is there"),
 	SANDBOX_WHEN(setsockopt, 1, SANDBOX_INT, SOL_SOCKET, "links: SO_PEEK_OFF"),
+	SANDBOX_WHEN(getsockopt, 1, SANDBOX_INT, SOL_SOCKET,
+		     "whether a record's first fd is a front-end's socket"),
 	SANDBOX_CALL(accept4, "control connections"),
 	SANDBOX_CALL(close, "fds of a session that is over, connections"),
 	/* waiting */
