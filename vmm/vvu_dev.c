@@ -128,19 +128,9 @@ static void type_bar_moved(struct virtio_pci *vp, unsigned int bar, uint64_t gpa
 
 static const struct virtio_pci_type_ops type_ops = { type_read, type_write, type_bar_moved };
 
-/* The guest unmasked a vector, and a kick of it can't be attached. */
 static void irq_failed(void *arg, struct msix_irq *irq, int err)
 {
-	struct vvu_dev *d = arg;
-	struct vvu_kick *kick = container_of(irq, struct vvu_kick, irq);
-	unsigned int queue = (unsigned int)(kick - d->kicks);
-
-	if (err == -EBUSY)
-		vvu_session_end(d, VVU_END_DEVICE,
-				"SET_VRING_KICK: queue %u: the eventfd is already in use", queue);
-	else
-		log_peer(LOG_L_WARN, d->who, "kick of queue %u raises no interrupt: %s", queue,
-			 strerror(-err));
+	vvu_kick_failed(arg, irq, err);
 }
 
 static int add_caps(struct vvu_dev *d)

@@ -91,6 +91,7 @@ struct vvu_kick {
 	struct msix_irq irq;
 	int fd;
 	uint64_t id; /* of the eventfd, the same for every fd of it in the host; 0: unknown */
+	uint64_t busy_until; /* ns, while another VM may have it; 0: nobody has */
 	uint16_t vector;
 };
 
@@ -198,6 +199,7 @@ struct vvu_dev {
 	uint8_t uuid[16];
 	uint16_t notification_select;
 	struct vvu_kick kicks[VVU_MAX_VHOST_QUEUES];
+	struct event *kick_timer;
 	struct vvu_doorbell doorbells[VVU_DOORBELLS_MAX];
 	struct vvu_shm shm;
 	struct vvu_session session;
@@ -260,6 +262,10 @@ bool vvu_watch_fault(struct vvu_shm *shm, uint64_t gpa);
 
 /* --- vvu_rings.c --- */
 void vvu_rings_init(struct vvu_dev *d);
+int vvu_rings_timer_init(struct vvu_dev *d);
+void vvu_rings_timer_free(struct vvu_dev *d);
+/* The guest unmasked a vector, and the kick behind irq could not be attached. */
+void vvu_kick_failed(struct vvu_dev *d, struct msix_irq *irq, int err);
 /* fd is taken over; -1 takes the old one away. 0, -EBUSY (the eventfd is another ring's), -errno;
  * then fd is closed. */
 int vvu_kick_set(struct vvu_dev *d, unsigned int queue, int fd);

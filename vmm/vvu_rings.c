@@ -9,15 +9,32 @@
  * A doorbell write reaches user space only where the ioeventfd is not there: while it is changed
  * (the machine lock makes the write wait, so it signals the new eventfd), when the kernel refused
  * it, or through virtio's PCI_CFG window. A doorbell without an eventfd does nothing.
+ *
+ * KVM takes an eventfd for one interrupt in the whole host. A front-end that gives one twice breaks a rule; but the VM
+ * that served it before may have been killed and not be gone yet, so a kick is tried again for a second before that is
+ * said. What the front-end signals meanwhile the dead VM may swallow: therefore it is kicked once when it is attached.
  */
 #include <errno.h>
+#include <event2/event.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
 #include "vmm/poke.h"
 #include "vmm/vvu_priv.h"
+
+#define BUSY_NS	      UINT64_C(1000000000)
+#define BUSY_RETRY_US 2000
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
 
 void vvu_notifications_reset(struct vvu_dev *d)
 {
@@ -58,12 +75,89 @@ static bool kick_known(const struct vvu_dev *d, uint64_t id)
 	return false;
 }
 
+/* Somebody has the eventfd. 0: it will be tried again; -EBUSY: for long enough. */
+static int kick_wait(struct vvu_dev *d, struct vvu_kick *kick)
+{
+	const struct timeval soon = { .tv_usec = BUSY_RETRY_US };
+	uint64_t now = now_ns();
+
+	if (!kick->busy_until)
+		kick->busy_until = now + BUSY_NS;
+	if (now >= kick->busy_until)
+		return -EBUSY;
+	evtimer_add(d->kick_timer, &soon);
+	return 0;
+}
+
 /* Binds the kick to its vector, if it has both. */
 static int kick_bind(struct vvu_dev *d, struct vvu_kick *kick)
 {
+	int ret;
+
 	if (kick->fd < 0 || kick->vector == VIRTIO_MSI_NO_VECTOR)
 		return 0;
-	return msix_irq_bind(&d->vp.msix, &kick->irq, kick->vector, kick->fd);
+	ret = msix_irq_bind(&d->vp.msix, &kick->irq, kick->vector, kick->fd);
+	if (ret == -EBUSY)
+		return kick_wait(d, kick);
+	kick->busy_until = 0;
+	return ret;
+}
+
+/* -EBUSY ends the session. */
+static void kick_failed(struct vvu_dev *d, const struct vvu_kick *kick, int err)
+{
+	unsigned int queue = (unsigned int)(kick - d->kicks);
+
+	if (err == -EBUSY)
+		vvu_session_end(d, VVU_END_DEVICE,
+				"SET_VRING_KICK: queue %u: the eventfd is already in use", queue);
+	else
+		log_peer(LOG_L_WARN, d->who, "kick of queue %u raises no interrupt: %s", queue,
+			 strerror(-err));
+}
+
+void vvu_kick_failed(struct vvu_dev *d, struct msix_irq *irq, int err)
+{
+	struct vvu_kick *kick = container_of(irq, struct vvu_kick, irq);
+
+	if (err == -EBUSY)
+		err = kick_wait(d, kick);
+	if (err)
+		kick_failed(d, kick, err);
+}
+
+static void on_kick_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct vvu_dev *d = arg;
+
+	pthread_mutex_lock(&d->machine->lock);
+	for (unsigned int i = 0; i < d->max_queues; i++) {
+		struct vvu_kick *kick = &d->kicks[i];
+		int ret;
+
+		if (!kick->busy_until)
+			continue;
+		msix_irq_unbind(&d->vp.msix, &kick->irq);
+		ret = kick_bind(d, kick);
+		if (ret)
+			kick_failed(d, kick, ret);
+		else if (!kick->busy_until)
+			poke_eventfd(kick->fd); /* the dead VM may have had a kick meant for us */
+	}
+	pthread_mutex_unlock(&d->machine->lock);
+}
+
+int vvu_rings_timer_init(struct vvu_dev *d)
+{
+	d->kick_timer = evtimer_new(d->machine->base, on_kick_timer, d);
+	return d->kick_timer ? 0 : -ENOMEM;
+}
+
+void vvu_rings_timer_free(struct vvu_dev *d)
+{
+	if (d->kick_timer)
+		event_free(d->kick_timer);
+	d->kick_timer = NULL;
 }
 
 int vvu_kick_set(struct vvu_dev *d, unsigned int queue, int fd)
@@ -74,6 +168,7 @@ int vvu_kick_set(struct vvu_dev *d, unsigned int queue, int fd)
 	/* The old one first: the front-end may send the same eventfd again. */
 	msix_irq_unbind(&d->vp.msix, &kick->irq);
 	fd_close(&kick->fd);
+	kick->busy_until = 0;
 	if (fd < 0)
 		return 0;
 	kick->id = kick_id(fd);
@@ -172,9 +267,7 @@ static void vector_write(struct vvu_dev *d, uint16_t vector)
 		return;
 	kick->vector = VIRTIO_MSI_NO_VECTOR;
 	if (ret == -EBUSY)
-		vvu_session_end(d, VVU_END_DEVICE,
-				"SET_VRING_KICK: queue %u: the eventfd is already in use",
-				d->notification_select);
+		kick_failed(d, kick, ret);
 }
 
 static struct vvu_notification_cfg notification_get(const struct vvu_dev *d)

@@ -156,7 +156,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 int vvu_session_init(struct vvu_dev *d)
 {
 	d->session.timer = evtimer_new(d->machine->base, on_timer, d);
-	return d->session.timer ? vvu_prefault_init(d) : -ENOMEM;
+	return d->session.timer && !vvu_rings_timer_init(d) ? vvu_prefault_init(d) : -ENOMEM;
 }
 
 void vvu_session_free(struct vvu_dev *d)
@@ -164,6 +164,7 @@ void vvu_session_free(struct vvu_dev *d)
 	if (d->session.timer)
 		event_free(d->session.timer);
 	d->session.timer = NULL;
+	vvu_rings_timer_free(d);
 	vvu_prefault_free(d);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Kicks and doorbells: attached, changed, moved, masked, taken away. */
+#include <event2/event.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <fcntl.h>
@@ -78,6 +79,16 @@ static void test_same_eventfd(void **state)
 	close(efd);
 }
 
+/* As if another VM had kept the eventfd for as long as we wait. */
+static void patience_ends(struct world *w)
+{
+	assert_true(w->dev->kicks[0].busy_until > 0);
+	assert_true(w->dev->session.number > 0);
+	w->dev->kicks[0].busy_until = 1;
+	event_active(w->dev->kick_timer, EV_TIMEOUT, 0);
+	fake_step(&w->f);
+}
+
 static void test_foreign_eventfd(void **state)
 {
 	struct world *w = *state;
@@ -87,6 +98,7 @@ static void test_foreign_eventfd(void **state)
 	int gsi = w->f.m.ops->route_add(&w->f, FAKE_MSI_ADDR, 99);
 	assert_int_equal(w->f.m.ops->irqfd_add(&w->f, gsi, efd), 0);
 	set_vring(w, VHOST_USER_SET_VRING_KICK, 0, efd);
+	patience_ends(w);
 	world_expect_end(w, true, "SET_VRING_KICK");
 	/* While the vector is masked it shows only at unmask. */
 	gd_vvu_set_up(&w->drv, true);
@@ -98,8 +110,22 @@ static void test_foreign_eventfd(void **state)
 	fake_step(&w->f);
 	assert_int_equal(w->dev->session.number, 2);
 	fake_write(&w->f, entry + 12, 4, 0);
+	patience_ends(w);
 	world_expect_end(w, true, "already in use");
+	/* A VM that has been killed lets go of it in the end; what was signalled by then is not lost. */
+	gd_vvu_set_up(&w->drv, true);
+	world_next_session(w, 3);
+	fake_proxy_message(&w->proxy, 3, 1, &msg, &efd, 1);
+	world_expect(w, VHOST_USER_SET_VRING_KICK);
+	assert_int_equal(eventfd_write(efd, 1), 0);
+	assert_int_equal(w->dev->session.number, 3);
+	assert_true(w->dev->kicks[0].busy_until > 0);
 	w->f.m.ops->irqfd_del(&w->f, gsi, efd);
+	while (w->dev->kicks[0].busy_until)
+		fake_wait(&w->f, 5);
+	fake_step(&w->f);
+	assert_int_equal(w->dev->session.number, 3);
+	assert_int_equal(fake_num_irqfds(&w->f), 1);
 	w->f.m.ops->route_del(&w->f, gsi);
 	close(efd);
 }
