@@ -81,6 +81,8 @@ void link_close(struct link *l)
 	fd_close(&l->sock);
 	recovery_drop(l->recovery);
 	l->recovery = NULL;
+	if (port && port->next == l)
+		port->next = NULL;
 	if (port && port->link == l) {
 		port->link = NULL;
 		if (port->session && port->session->kept)
@@ -91,6 +93,7 @@ void link_close(struct link *l)
 void link_end(struct link *l, const char *fmt, ...)
 {
 	struct port *port = l->port;
+	bool serves = port && port->link == l;
 	char text[LINK_REASON_MAX];
 	va_list ap;
 
@@ -104,9 +107,10 @@ void link_end(struct link *l, const char *fmt, ...)
 		link_close(l);
 		return;
 	}
-	port_log(port, LOG_L_WARN, "link of %s (pid %d) ended: %s", l->who, l->pid, text);
+	port_log(port, l->retired ? LOG_L_INFO : LOG_L_WARN, "link of %s (pid %d) ended: %s",
+		 l->who, l->pid, text);
 	link_close(l);
-	if (port->session && session_announced(port->session)) {
+	if (serves && port->session && session_announced(port->session)) {
 		char why[LINK_REASON_MAX + 32];
 
 		snprintf(why, sizeof(why), "its VMM's link ended: %s", text);
@@ -195,6 +199,13 @@ void link_session_down(struct link *l, uint32_t session, const char *reason)
 		event_add(&l->timer, &session_down_time);
 }
 
+void link_retire(struct link *l)
+{
+	l->retired = true;
+	if (link_notice(l, LINK_REPLACED, 0))
+		event_add(&l->timer, &session_down_time);
+}
+
 static void flush_queue(struct link *l)
 {
 	unsigned int sent = 0;
@@ -244,12 +255,20 @@ static bool check_hello(struct link *l, const struct wire_packet *in, char *why,
 	 * turn. */
 	if (port->link && watch_hung_up(port->link->sock))
 		link_end(port->link, "the VMM is gone");
-	if (port->link) {
+	if (port->next && watch_hung_up(port->next->sock))
+		link_end(port->next, "the VMM is gone");
+	if (port->link && port->next) {
+		snprintf(why, bytes, "port %s has a replacement already: %s (pid %d)",
+			 port->conf->name, port->next->who, port->next->pid);
+		return false;
+	}
+	if (port->link && !(hello->flags & LINK_HELLO_REPLACEMENT)) {
 		snprintf(why, bytes, "port %s is taken by %s (pid %d)", port->conf->name,
 			 port->link->who, port->link->pid);
 		return false;
 	}
 	l->port = port;
+	l->replaces = (hello->flags & LINK_HELLO_REPLACEMENT) != 0;
 	l->keeps = (hello->flags & LINK_HELLO_KEPT) != 0;
 	l->kept_session = hello->session;
 	return true;
@@ -271,10 +290,13 @@ static void on_hello(struct link *l, const struct wire_packet *in)
 	event_del(&l->timer);
 	if (!link_set_state(l, LINK_READY))
 		return;
-	l->port->link = l;
+	if (l->port->link)
+		l->port->next = l;
+	else
+		l->port->link = l;
 	l->port->count.links++;
 	if (l->keeps) {
-		l->recovery = recovery_begin(l->port, l->kept_session);
+		l->recovery = recovery_begin(l->port, l->kept_session, l->port->link == l);
 		if (!l->recovery) {
 			link_end(l, "out of memory");
 			return;
@@ -317,9 +339,10 @@ static void on_back_end_up(struct link *l, const struct link_backend_up *up)
 		return;
 	}
 	l->back_end = *up;
-	l->port->offers.limits = *up;
+	if (l == l->port->link)
+		l->port->offers.limits = *up;
 	/* A session that was kept is still that back-end's. */
-	if (!l->port->session || !l->port->session->kept)
+	if (l == l->port->link && (!l->port->session || !l->port->session->kept))
 		l->port->offers.protocol_is_current = false;
 	l->up_ns = proxy_now_ns();
 	if (!link_set_state(l, LINK_UP))
@@ -335,7 +358,7 @@ static void on_back_end_down(struct link *l)
 	if (l->state != LINK_UP || !link_set_state(l, LINK_READY))
 		return;
 	/* The device has ended the session on its side. */
-	if (s && session_announced(s))
+	if (s && session_announced(s) && l == l->port->link)
 		session_end(s, BY_BACK_END, false, "the back-end went down");
 	else
 		port_log(l->port, LOG_L_INFO, "back-end down");
@@ -348,7 +371,7 @@ static void on_back_end_lost(struct link *l)
 
 	if (l->state != LINK_UP || !link_set_state(l, LINK_READY))
 		return;
-	if (s && session_announced(s))
+	if (s && session_announced(s) && l == l->port->link)
 		session_lost(s, "its device was reset");
 	else
 		port_log(l->port, LOG_L_INFO, "back-end lost");
@@ -401,7 +424,7 @@ static void on_packet(struct link *l, struct wire_packet *in)
 		return;
 	case LINK_SESSION_DOWN:
 		s = l->port->session;
-		if (s && s->kept && s->id == in->pkt.hdr.session) {
+		if (s && s->kept && l == l->port->link && s->id == in->pkt.hdr.session) {
 			session_end(s, BY_BACK_END, false, "%s", in->pkt.body.text.text);
 			return;
 		}
@@ -409,7 +432,7 @@ static void on_packet(struct link *l, struct wire_packet *in)
 	case LINK_RESULT:
 	case LINK_BACKEND:
 		s = l->port->session;
-		if (s && session_announced(s) && s->id == in->pkt.hdr.session)
+		if (s && session_announced(s) && l == l->port->link && s->id == in->pkt.hdr.session)
 			on_session_packet(l, s, in);
 		else
 			l->port->count.dropped++; /* it was sent before the end was read */
@@ -422,7 +445,7 @@ static void on_packet(struct link *l, struct wire_packet *in)
 /* A front-end that does not read its replies stops its own link only. */
 static bool may_read(const struct link *l)
 {
-	const struct session *s = l->port ? l->port->session : NULL;
+	const struct session *s = l->port && l->port->link == l ? l->port->session : NULL;
 
 	return !s || !s->out_waits;
 }
@@ -488,9 +511,13 @@ static void on_link_timer(evutil_socket_t sock, short what, void *arg)
 		link_end(l, "no end of its records within %d s", (int)hello_time.tv_sec);
 		return;
 	}
+	if (l->retired) {
+		link_end(l, "replaced");
+		return;
+	}
 	/* With a session up, what is unread or queued is younger than the end that we wait for. */
 	if (ioctl(l->sock, SIOCOUTQ, &unread) < 0 ||
-	    (l->port->session && session_announced(l->port->session)))
+	    (l->port->link == l && l->port->session && session_announced(l->port->session)))
 		return;
 	if (unread || l->queued)
 		link_end(l, "it did not take the end of a session within %d s",

@@ -46,6 +46,9 @@ struct link {
 	int pid;
 	char who[LINK_PORT_NAME_MAX + 1]; /* as the VMM calls itself */
 	struct link_backend_up back_end;
+	bool replaces;		   /* HELLO said REPLACEMENT, and SERVING has not been said */
+	bool retired;		   /* REPLACED has been said */
+	bool retiring;		   /* is port->next, and was replaced by port->link */
 	struct recovery *recovery; /* HELLO said KEPT, and KEPT has not come; else NULL */
 	bool keeps;		   /* HELLO said KEPT */
 	uint32_t kept_session;
@@ -82,6 +85,8 @@ bool link_can_take(const struct link *l);
 bool link_transmit(struct link *l, const struct link_packet *pkt, uint32_t body_bytes,
 		   const int *fds, unsigned int num_fds);
 bool link_notice(struct link *l, enum link_kind kind, uint32_t session);
+/* REPLACED; the VMM has a second to hang up. */
+void link_retire(struct link *l);
 /* SESSION_DOWN; drops what is queued for the session before. */
 void link_session_down(struct link *l, uint32_t session, const char *reason);
 

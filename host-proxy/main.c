@@ -23,11 +23,11 @@
 #include "vmm/hostlib/prog.h"
 
 /*
- * What a port needs with eight queues in use: listening socket, front-end, link, channel, ring
- * positions, three eventfds a queue, eight regions of memory, and the eight fds of a message under
- * way.
+ * What a port needs with eight queues in use: listening socket, front-end, link, a second one
+ * while VMMs change places, channel, ring positions, three eventfds a queue, eight regions of
+ * memory, and the eight fds of a message under way.
  */
-#define FDS_PER_PORT 45
+#define FDS_PER_PORT 46
 #define FDS_OF_OURS  32
 
 static void check_fd_limit(const struct proxy_conf *conf)

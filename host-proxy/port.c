@@ -143,6 +143,8 @@ void port_close(struct port *port)
 		session_end(port->session, BY_PROXY, true, "the proxy stops");
 	if (port->link)
 		link_close(port->link);
+	if (port->next)
+		link_close(port->next);
 	event_del(&port->retry_ev);
 	listener_close(&port->listener, port->conf->socket);
 }
@@ -174,8 +176,10 @@ static void update_session(struct port *port, bool can_take)
 
 void port_update(struct port *port)
 {
-	bool up = port->link && port->link->state == LINK_UP;
+	bool up;
 
+	replace_update(port);
+	up = port->link && port->link->state == LINK_UP;
 	if (port->session) {
 		update_session(port, up && link_can_take(port->link));
 		if (port->session)
@@ -191,4 +195,6 @@ void port_update(struct port *port)
 	}
 	if (port->link)
 		link_update_interest(port->link);
+	if (port->next)
+		link_update_interest(port->next);
 }

@@ -59,7 +59,8 @@ struct port {
 	const struct port_conf *conf;
 	char who[16 + LINK_PORT_NAME_MAX]; /* for log lines */
 	struct link *link;		   /* NULL: no VMM */
-	struct session *session;	   /* NULL: no front-end */
+	struct link *next;	 /* is to replace link, or was replaced by it (replace.h) */
+	struct session *session; /* NULL: no front-end */
 	struct port_offers offers;
 	struct listener listener; /* server mode */
 	struct event retry_ev;	  /* client mode */

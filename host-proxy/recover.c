@@ -29,7 +29,7 @@ struct recovery {
 	int region_fds[VHOST_USER_MEM_SLOTS_MAX];
 };
 
-struct recovery *recovery_begin(struct port *port, uint32_t session)
+struct recovery *recovery_begin(struct port *port, uint32_t session, bool serves)
 {
 	struct recovery *r = calloc(1, sizeof(*r));
 
@@ -44,6 +44,8 @@ struct recovery *recovery_begin(struct port *port, uint32_t session)
 	r->s->id = session;
 	if (!session)
 		r->why = "a session has no number 0";
+	else if (!serves)
+		r->why = "the port is another VMM's";
 	else if (port->session && port->session->state != SESSION_HELD)
 		r->why = "the port has another session by now";
 	return r;

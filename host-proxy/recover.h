@@ -11,8 +11,8 @@
 
 struct recovery;
 
-/* The VMM of port kept a session of this number. NULL: out of memory. */
-struct recovery *recovery_begin(struct port *port, uint32_t session);
+/* The VMM of port kept a session of this number; serves: it has the port. NULL: out of memory. */
+struct recovery *recovery_begin(struct port *port, uint32_t session, bool serves);
 /* One record. Fds that it takes are set to -1. */
 void recovery_record(struct recovery *r, const struct link_record *record, int *fds,
 		     unsigned int num_fds);

@@ -182,6 +182,10 @@ void relay_reply(struct session *s, uint32_t seq, struct vhost_user_msg *msg)
 		replay_reply(s, seq, msg);
 		return;
 	}
+	if (s->state == SESSION_STOPPING && !s->num_pending) {
+		replace_reply(s, seq, msg);
+		return;
+	}
 	rule = check_reply(s, seq, msg);
 	if (rule) {
 		session_end(s, BY_BACK_END, true, "reply to %s: %s",

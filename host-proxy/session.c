@@ -23,9 +23,13 @@
  */
 static const struct timeval answer_time = { .tv_sec = 30 };
 
+/* For an old back-end to stop its rings (decision 31). */
+static const struct timeval stop_time = { .tv_usec = 100000 };
+
 static const char *const state_names[] = {
-	[SESSION_HELD] = "held",     [SESSION_UP] = "up",     [SESSION_AWAY] = "away",
-	[SESSION_REPLAY] = "replay", [SESSION_DEAD] = "dead",
+	[SESSION_HELD] = "held",	 [SESSION_UP] = "up",
+	[SESSION_AWAY] = "away",	 [SESSION_REPLAY] = "replay",
+	[SESSION_STOPPING] = "stopping", [SESSION_DEAD] = "dead",
 };
 
 /* False, and nothing changes, for a move that the states don't have. */
@@ -35,11 +39,13 @@ static bool session_set_state(struct session *s, enum session_state state)
 		[SESSION_HELD] = 0,
 		[SESSION_UP] =
 			BIT_U32(SESSION_HELD) | BIT_U32(SESSION_AWAY) | BIT_U32(SESSION_REPLAY),
-		[SESSION_AWAY] =
-			BIT_U32(SESSION_HELD) | BIT_U32(SESSION_UP) | BIT_U32(SESSION_REPLAY),
+		[SESSION_AWAY] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_UP) |
+				 BIT_U32(SESSION_REPLAY) | BIT_U32(SESSION_STOPPING),
+		[SESSION_STOPPING] = BIT_U32(SESSION_UP),
 		[SESSION_REPLAY] = BIT_U32(SESSION_AWAY),
 		[SESSION_DEAD] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_UP) |
-				 BIT_U32(SESSION_AWAY) | BIT_U32(SESSION_REPLAY),
+				 BIT_U32(SESSION_AWAY) | BIT_U32(SESSION_REPLAY) |
+				 BIT_U32(SESSION_STOPPING),
 	};
 
 	if (!(from[state] & BIT_U32(s->state))) {
@@ -137,6 +143,8 @@ static void on_session_timer(evutil_socket_t sock, short what, void *arg)
 
 	if (s->state == SESSION_HELD)
 		held_in_vain(s);
+	else if (s->state == SESSION_STOPPING)
+		replace_timeout(s);
 	else if (s->kept)
 		link_end(s->port->link, "no back-end for the session that it kept");
 	else if (s->state == SESSION_AWAY)
@@ -169,8 +177,8 @@ static void start_hold_timer(struct session *s)
 
 void session_restart_timer(struct session *s)
 {
-	if (s->kept)
-		return; /* the hold time runs */
+	if (s->kept || s->state == SESSION_STOPPING)
+		return; /* another time runs */
 	if (s->state != SESSION_AWAY && !s->num_pending)
 		s->defer_until_ns = 0;
 	if (s->state == SESSION_AWAY && session_has_deferred(s))
@@ -429,6 +437,27 @@ void session_lost(struct session *s, const char *why)
 	port_update(s->port);
 }
 
+void session_stop(struct session *s)
+{
+	if (!session_set_state(s, SESSION_STOPPING))
+		return;
+	s->stop = (struct stop){ 0 };
+	event_add(&s->timer, &stop_time);
+}
+
+void session_stopped(struct session *s, const char *why)
+{
+	uint32_t id = s->id;
+
+	if (!session_set_state(s, SESSION_AWAY))
+		return;
+	s->away_ns = proxy_now_ns();
+	channel_lost(s);
+	away_take_over(s);
+	if (s->state == SESSION_AWAY)
+		link_session_down(s->port->link, id, why);
+}
+
 void session_replay(struct session *s)
 {
 	if (!session_set_state(s, SESSION_REPLAY))
@@ -455,6 +484,8 @@ void session_replayed(struct session *s)
 		 "session %u: pid %d goes on with the new back-end after %llu ms", s->id, s->pid,
 		 (unsigned long long)(away / 1000000));
 	relay_flush_answers(s);
+	if (s->state == SESSION_UP)
+		replace_done(s->port);
 	if (s->state == SESSION_UP)
 		records_flush(s);
 }

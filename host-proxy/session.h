@@ -16,6 +16,7 @@
 #include "host-proxy/memory.h"
 #include "host-proxy/proxy.h"
 #include "host-proxy/record.h"
+#include "host-proxy/replace.h"
 #include "host-proxy/replay.h"
 #include "proto/vu_check.h"
 #include "vmm/hostlib/wire.h"
@@ -36,6 +37,9 @@ enum session_state {
 	/* Announced to port->link, which is LINK_UP; the back-end is told the record. The front-end
 	 * is watched for hang-up only. */
 	SESSION_REPLAY,
+	/* Announced to port->link, which is LINK_UP: its rings are being stopped, since another VMM
+	 * takes over (replace.h). The front-end is watched for hang-up only. */
+	SESSION_STOPPING,
 	/* Over: fds closed, events deleted, on proxy->dead_sessions until the turn of the loop is
 	 * over. */
 	SESSION_DEAD,
@@ -139,6 +143,7 @@ struct session {
 	bool kept;
 
 	struct replay replay;
+	struct stop stop;
 	uint32_t replays;
 	uint64_t away_ns; /* since when it has been away; 0: it is not */
 
@@ -184,6 +189,10 @@ void session_start_away(struct session *s);
 void session_lost(struct session *s, const char *why);
 /* AWAY, and a back-end is up: REPLAY. */
 void session_replay(struct session *s);
+/* UP: STOPPING. */
+void session_stop(struct session *s);
+/* STOPPING, and done with: the link is told that it is over; AWAY. */
+void session_stopped(struct session *s, const char *why);
 /* REPLAY, and the back-end knows all: UP. */
 void session_replayed(struct session *s);
 static inline void session_ring_served(const struct session *s, struct session_ring *ring)
@@ -195,7 +204,7 @@ static inline void session_ring_served(const struct session *s, struct session_r
 /* True while a link knows of it. */
 static inline bool session_announced(const struct session *s)
 {
-	return s->state == SESSION_UP || s->state == SESSION_REPLAY;
+	return s->state == SESSION_UP || s->state == SESSION_REPLAY || s->state == SESSION_STOPPING;
 }
 /*
  * Ends it: tells the link (unless the link told us: tell_link false), closes every fd, logs one

@@ -27,10 +27,9 @@ static void add_bool(struct json_object *to, const char *key, bool value)
 static const char *port_state(const struct port *port)
 {
 	static const char *const names[] = {
-		[SESSION_HELD] = "held",
-		[SESSION_UP] = "up",
-		[SESSION_AWAY] = "away",
-		[SESSION_REPLAY] = "replay",
+		[SESSION_HELD] = "held",	 [SESSION_UP] = "up",
+		[SESSION_AWAY] = "away",	 [SESSION_REPLAY] = "replay",
+		[SESSION_STOPPING] = "stopping",
 	};
 	bool up = port->link && port->link->state == LINK_UP;
 
@@ -168,6 +167,7 @@ static struct json_object *port_json(const struct port *port)
 	add_text(o, "state", port_state(port));
 	json_object_object_add(o, "front_end", front_end_json(port->session));
 	json_object_object_add(o, "back_end", back_end_json(port->link));
+	json_object_object_add(o, "next_back_end", back_end_json(port->next));
 	add_u64(o, "sessions", port->count.sessions);
 	add_u64(o, "back_ends_lost", port->count.lost);
 	add_u64(o, "replays", port->count.replays);

@@ -37,8 +37,10 @@ struct rig {
 	struct port *port;
 	int front; /* our ends; -1: closed */
 	int vmm;
-	int channel; /* what a front-end gave away */
-	uint32_t session, seq;
+	int channel;	       /* what a front-end gave away */
+	uint32_t session, seq; /* at vmm */
+	int heir;	       /* another VMM, that is to replace it or has been replaced */
+	uint32_t heir_session, heir_seq;
 	struct input *in;
 };
 
@@ -121,6 +123,41 @@ static void back_end_gone(struct rig *r)
 	turn(r);
 	if (how & 2)
 		back_end_up(r, how & 4 ? VHOST_USER_PF_CARRIED : ~UINT64_C(0));
+}
+
+/* From now on the steps are the other VMM's. */
+static void other_vmm(struct rig *r)
+{
+	int vmm = r->vmm;
+	uint32_t session = r->session, seq = r->seq;
+
+	r->vmm = r->heir;
+	r->session = r->heir_session;
+	r->seq = r->heir_seq;
+	r->heir = vmm;
+	r->heir_session = session;
+	r->heir_seq = seq;
+}
+
+static void replacement(struct rig *r)
+{
+	struct link_packet pkt = { .hdr = { .kind = LINK_HELLO } };
+	int theirs;
+
+	other_vmm(r);
+	fd_close(&r->vmm);
+	turn(r);
+	r->vmm = pair(SOCK_SEQPACKET, &theirs);
+	if (!link_new(&r->proxy, theirs, 0, 0))
+		return;
+	pkt.body.hello = (struct link_hello){ .magic = LINK_MAGIC,
+					      .version = LINK_VERSION,
+					      .flags = LINK_HELLO_REPLACEMENT };
+	strcpy(pkt.body.hello.port, "a");
+	send_link(r, &pkt, sizeof(pkt.body.hello));
+	back_end_up(r, ~UINT64_C(0));
+	if (input_u8(r->in) & 1)
+		other_vmm(r); /* the old one has the word */
 }
 
 static void send_record(struct rig *r, uint32_t session, unsigned int kind, const void *data,
@@ -498,12 +535,14 @@ static void step(struct rig *r)
 		front_bytes,   vmm_packet,    vmm_request,   give_channel, channel_reply,
 		connect_front, connect_vmm,   negotiate,     status,	   vmm_read,
 		front_message, back_end_gone, connect_vmm,   start_ring,   kept_link,
+		replacement,   other_vmm,     vmm_read,	     start_ring,
 	};
 
 	steps[input_u8(r->in) % ARRAY_LEN(steps)](r);
 	turn(r);
 	CHECK(!r->port->session || r->port->session->state != SESSION_DEAD);
 	CHECK(!r->port->session || !r->port->session->kept || r->port->link);
+	CHECK(!r->port->next || (r->port->link && r->port->next != r->port->link));
 	CHECK(!r->port->session || !session_announced(r->port->session) ||
 	      (r->port->link && r->port->link->state == LINK_UP));
 }
@@ -547,7 +586,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	};
 	static const struct proxy_conf conf = { .num_ports = 1, .link = nowhere };
 	struct input in = { data, size };
-	struct rig r = { .front = -1, .vmm = -1, .channel = -1, .in = &in };
+	struct rig r = { .front = -1, .vmm = -1, .channel = -1, .heir = -1, .in = &in };
 	struct event_base *base;
 	int before;
 
@@ -574,6 +613,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	proxy_close(&r.proxy);
 	event_base_free(base);
 	fd_close(&r.vmm);
+	fd_close(&r.heir);
 	fd_close(&r.channel);
 	CHECK(next_fd() == before);
 	return 0;

@@ -190,6 +190,10 @@ def proxy():
     write("proxy", "kept", begin + b"\x13\0\0\0\0\0" + read + front(1, how=1) + replay + status + hang_up + link + replay)
     write("proxy", "kept_wrong", begin + b"\x13\0\x80\4\0\1\0\0\0\0\0" + read + b"\x13\x18\0\0\0\0\0" + read +
           b"\x13\x20\0\0\0\0" + hang_up + link + replay)
+    # 20 a VMM that replaces another (1: which still has the word), 21 the other one has it.
+    write("proxy", "replaced", begin + session + ring + read + b"\x14\1" + read + b"\x15" + replay + read + front(1, how=1) +
+          read + b"\x15" + read)
+    write("proxy", "replacement_dies", begin + session + ring + read + b"\x14\0" + hang_up + b"\x15" + replay)
     write("proxy", "reset", begin + negotiate + ring + read + b"\x10\2" + replay + front(39, b"\0\0\0") + read + replay)
 
 

@@ -135,6 +135,20 @@ class Link:
         self.send_packet(kind, body, seq, self.session if session is None else session)
 
     @classmethod
+    def replacement(cls, path, port, who="successor", up=True, **kw):
+        """A VMM that is to take the port over."""
+        link = cls(path)
+        try:
+            link.hello(port, who, flags=abi.C["LINK_HELLO_REPLACEMENT"])
+            link.expect("WELCOME")
+            if up:
+                link.back_end_up(**kw)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    @classmethod
     def reopen(cls, path, port, old, records=None, up=True, end=True, **kept):
         """
         Connect again with the session and the records of the link `old` (or with other records), as to a proxy that knows
