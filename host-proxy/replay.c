@@ -307,6 +307,12 @@ static enum step_result set_status(struct session *s, struct outgoing *o)
 	return STEP_DONE;
 }
 
+/* The VMM that had the session before can have it again until this one is known to have it all. */
+static enum step_result confirm(struct session *s, struct outgoing *o)
+{
+	return s->port->next && s->port->next->retiring ? ask(s, o) : STEP_DONE;
+}
+
 /* Requests that no back-end has answered: the front-end waits, so their answers go on. */
 static enum step_result send_deferred(struct session *s, struct outgoing *o)
 {
@@ -333,9 +339,10 @@ static enum step_result send_deferred(struct session *s, struct outgoing *o)
 }
 
 static enum step_result (*const steps[])(struct session *s, struct outgoing *o) = {
-	ask,	      ask_protocol,   wait_answers, compare,	  set_protocol,	 ask_queues,
-	wait_answers, compare_queues, set_owner,    set_features, set_mtu,	 set_channel,
-	set_memory,   set_inflight,   set_rings,    set_status,	  send_deferred,
+	ask,	    ask_protocol, wait_answers,	  compare,	 set_protocol,
+	ask_queues, wait_answers, compare_queues, set_owner,	 set_features,
+	set_mtu,    set_channel,  set_memory,	  set_inflight,	 set_rings,
+	set_status, confirm,	  wait_answers,	  send_deferred,
 };
 
 static bool send_one(struct session *s, struct outgoing *o)

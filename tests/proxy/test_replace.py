@@ -15,6 +15,8 @@ from proxy.test_survival import NEGOTIATION, RING  # noqa: E402
 from proxy.test_survival import Case as Survival  # noqa: E402
 from proxy.vmm_link import Link, Rejected  # noqa: E402
 
+# Asked last, while the old one could still have the session back.
+CONFIRM = "GET_FEATURES"
 REPLAY = [*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD"]
 
 
@@ -47,7 +49,7 @@ class Replacement(Survival):
         new.back_end_up()
         self.stop_rings(old, 11, 22)
         self.assertEqual(old.session_down(), "another VMM takes over")
-        got = new.replay(*REPLAY, *RING, *RING)
+        got = new.replay(*REPLAY, *RING, *RING, CONFIRM)
         self.assertEqual([STATE.unpack(packet.payload) for packet in got if packet.name == "SET_VRING_BASE"],
                          [(0, 11), (1, 22)])
         new.expect("SERVING")
@@ -65,7 +67,7 @@ class Replacement(Survival):
         packet = new.message("SET_INFLIGHT_FD")
         self.assertEqual(os.pread(packet.fds[0], 64, 0), bytes(64))
         packet.close()
-        for name in RING:
+        for name in [*RING, CONFIRM]:
             new.serve(name)
         new.expect("SERVING")
         self.works(fe, new)
@@ -78,7 +80,7 @@ class Replacement(Survival):
         self.assertEqual(self.proxy.port(self.i)["state"], "stopping")
         old.reply(packet, STATE.pack(0, 1))
         old.session_down()
-        new.replay(*REPLAY, *RING)
+        new.replay(*REPLAY, *RING, CONFIRM)
         new.expect("SERVING")
         new.serve("GET_FEATURES")
         self.assertEqual(fe.recv().name, "GET_FEATURES")
@@ -93,7 +95,7 @@ class Replacement(Survival):
         self.assertEqual(fe.recv().u64, 1)
         self.stop_rings(old, 3)
         old.session_down()
-        new.replay(*REPLAY, *RING)
+        new.replay(*REPLAY, *RING, CONFIRM)
         new.expect("SERVING")
 
     def test_no_session(self):
@@ -109,7 +111,7 @@ class Replacement(Survival):
         fe, old, _ = self.with_memory()
         new = self.successor()
         old.session_down()
-        new.replay(*REPLAY)
+        new.replay(*REPLAY, CONFIRM)
         new.expect("SERVING")
         self.replaced(old)
         self.works(fe, new)
@@ -149,7 +151,7 @@ class Replacement(Survival):
         new.expect("SILENT")
         old.reply(packet, STATE.pack(0, 9))
         old.session_down()
-        new.replay(*REPLAY, *RING)
+        new.replay(*REPLAY, *RING, CONFIRM)
         new.expect("SERVING")
         self.replaced(old)
         self.works(fe, new)
@@ -168,7 +170,7 @@ class Replacement(Survival):
 
     def test_successor_dies_in_the_replay(self):
         names = [*REPLAY, *RING, *RING]
-        for stop in range(0, len(names), 3):
+        for stop in [*range(0, len(names), 3), len(names)]:
             fe, old, _ = self.running(2)
             new = self.successor()
             self.stop_rings(old, 1, 2)
@@ -223,7 +225,7 @@ class Replacement(Survival):
         new = self.successor()
         self.stop_rings(old, 1)
         old.session_down()
-        new.replay(*REPLAY, *RING)
+        new.replay(*REPLAY, *RING, CONFIRM)
         new.expect("SERVING")
         old.expect("REPLACED")
         old.wait_closed()  # after a second
@@ -232,7 +234,7 @@ class Replacement(Survival):
         newer = self.successor()
         self.stop_rings(new, 1)
         new.session_down()
-        newer.replay(*REPLAY, *RING)
+        newer.replay(*REPLAY, *RING, CONFIRM)
         newer.expect("SERVING")
         self.works(fe, newer)
 
@@ -243,7 +245,7 @@ class Replacement(Survival):
             new = self.successor()
             self.stop_rings(old, n, n)
             old.session_down()
-            new.replay(*REPLAY, *RING, *RING)
+            new.replay(*REPLAY, *RING, *RING, CONFIRM)
             new.expect("SERVING")
             self.replaced(old)
             old = new
