@@ -219,6 +219,7 @@ static void device_status(void *dev, struct json_object *out)
 			       json_object_new_string(vvu_explicit(d) ? "explicit" : "classic"));
 	add_u64(out, "session", d->session.number);
 	add_u64(out, "records", d->keep.num);
+	add_u64(out, "unanswered", d->keep.num_wanted);
 	json_object_object_add(out, "proxy_away", json_object_new_boolean(d->keep.away));
 	add_u64(out, "shm_bytes", d->shm.bytes);
 	add_u64(out, "regions", regions);

@@ -44,6 +44,12 @@ def taken_over(path):
     return not any(ports[path.name(i)]["proxy_away"] for i in range(path.count))
 
 
+def all_answered(path):
+    """No request is between front-end and back-end: a proxy that is killed with one in hand loses the session."""
+    ports = path.status("vmm")["devices"]
+    return not any(ports[path.name(i)]["unanswered"] for i in range(path.count))
+
+
 def check(run):
     """See above."""
     pid_file = run.session.dir / "vmm.pid"
@@ -51,6 +57,7 @@ def check(run):
     sides = [Side(path, i, RINGS[run.word]) for i in (0, 1)]
     pass_all(sides)
     for number in range(ROUNDS):
+        procs.wait_until(lambda: all_answered(path), "every request is answered", 60)
         path.proxy.kill()
         pass_all(sides)
         path.start_proxy()
