@@ -181,10 +181,12 @@ class World:
         pid = self.vmm_pid()
         if pid in (self.panicking, *self.stopped):
             return False
-        if self.resetting and self.resetting[0] == pid:
-            status = self.ask_vmm("status")
-            if not status or status["restarts"] == self.resetting[1]:
-                return False
+        status = self.ask_vmm("status")
+        if not status or self.resetting == (pid, status["restarts"]):
+            return False
+        # With a request in hand that nobody answers any more the session would end.
+        if any(device.get("unanswered") for device in status["devices"].values()):
+            return False
         return self._kept(lambda port: port["state"] == "up")
 
     def wait_for(self, check):
@@ -301,8 +303,18 @@ class World:
     def pauses(self):
         """({kind of fault: longest gap that began with it}, the longest of all), in milliseconds."""
         longest = collections.defaultdict(float)
-        for gap in [g for s in self.steady for g in s.gaps]:
-            kinds = [kind for at, kind in self.faults if gap.start - 0.1 <= at <= gap.end]
-            kind = kinds[0] if kinds else "none"
+        for gap in self._gaps():
+            kind = (self._kinds(gap) or ["none"])[0]
             longest[kind] = max(longest[kind], gap.ms)
         return dict(longest), max(longest.values(), default=0.0)
+
+    def _gaps(self):
+        return [g for s in self.steady for g in s.gaps]
+
+    def _kinds(self, gap):
+        return [kind for at, kind in self.faults if gap.start - 0.1 <= at <= gap.end]
+
+    def longest_gaps(self, count=5):
+        """Lines about the longest gaps and the faults that fell into them."""
+        return [f"{gap.ms:.0f} ms at {gap.start - self.begin:.2f} s, {gap.stream}: {', '.join(self._kinds(gap)) or 'no fault'}"
+                for gap in sorted(self._gaps(), key=lambda g: -g.ms)[:count]]
