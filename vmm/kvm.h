@@ -26,6 +26,10 @@ struct kvm {
 	struct kvm_cpuid2 *supported; /* what KVM_GET_SUPPORTED_CPUID says; freed by kvm_close() */
 
 	uint64_t *slots_used; /* bitmap */
+	/* What KVM has of us now, for the status. Atomic, for doorbells change beside the loop. */
+	unsigned int num_slots;
+	unsigned int num_ioeventfds;
+	unsigned int num_irqfds;
 	struct kvm_irq_routing *routing;
 	uint16_t *route_at;		/* index in routing of each MSI gsi, 0: free */
 	struct kvm_irqchip irqchips[3]; /* power-on state: PIC master, PIC slave, I/O APIC */

@@ -30,6 +30,11 @@ static void add_isa_route(struct kvm_irq_routing *r, unsigned int gsi, unsigned 
 	};
 }
 
+static void count(unsigned int *what, bool add)
+{
+	__atomic_fetch_add(what, add ? 1u : -1u, __ATOMIC_RELAXED);
+}
+
 int kvm_ops_init(struct kvm *kvm)
 {
 	unsigned int routes = kvm->max_routes;
@@ -78,6 +83,7 @@ int kvm_slot_add(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host)
 	if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
 		return -errno;
 	kvm->slots_used[slot / 64] |= BIT_ULL(slot % 64);
+	count(&kvm->num_slots, true);
 	return (int)slot;
 }
 
@@ -92,9 +98,10 @@ void kvm_slot_del(struct kvm *kvm, int slot)
 		return;
 	}
 	kvm->slots_used[slot / 64] &= ~BIT_ULL(slot % 64);
+	count(&kvm->num_slots, false);
 }
 
-int kvm_ioeventfd(struct kvm *kvm, uint64_t gpa, int fd, bool add)
+static int set_ioeventfd(const struct kvm *kvm, uint64_t gpa, int fd, bool add)
 {
 	static const unsigned int lengths[] = { 1, 2, 4, 8 };
 	struct kvm_ioeventfd io = { .addr = gpa, .fd = fd };
@@ -122,6 +129,15 @@ int kvm_ioeventfd(struct kvm *kvm, uint64_t gpa, int fd, bool add)
 		return ret;
 	}
 	return 0;
+}
+
+int kvm_ioeventfd(struct kvm *kvm, uint64_t gpa, int fd, bool add)
+{
+	int ret = set_ioeventfd(kvm, gpa, fd, add);
+
+	if (!ret)
+		count(&kvm->num_ioeventfds, add);
+	return ret;
 }
 
 static int send_routes(const struct kvm *kvm)
@@ -211,7 +227,10 @@ int kvm_irqfd(struct kvm *kvm, int gsi, int fd, bool add)
 		.flags = add ? 0 : KVM_IRQFD_FLAG_DEASSIGN,
 	};
 
-	return ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd) < 0 ? -errno : 0;
+	if (ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd) < 0)
+		return -errno;
+	count(&kvm->num_irqfds, add);
+	return 0;
 }
 
 void kvm_msi_send(struct kvm *kvm, uint64_t addr, uint32_t data)

@@ -120,6 +120,17 @@ static void add_process(const struct vm *vm, struct json_object *reply)
 	put(reply, "restarts", vm->restarts);
 }
 
+static void add_kvm(const struct kvm *kvm, struct json_object *reply)
+{
+	struct json_object *o = json_object_new_object();
+
+	put(o, "slots", __atomic_load_n(&kvm->num_slots, __ATOMIC_RELAXED));
+	put(o, "ioeventfds", __atomic_load_n(&kvm->num_ioeventfds, __ATOMIC_RELAXED));
+	put(o, "irqfds", __atomic_load_n(&kvm->num_irqfds, __ATOMIC_RELAXED));
+	put(o, "routes", kvm->routing->nr);
+	json_object_object_add(reply, "kvm", o);
+}
+
 static void add_counter(void *arg, const char *name, uint64_t value)
 {
 	put(arg, name, value);
@@ -162,6 +173,7 @@ int status_control(void *arg, const char *cmd, struct json_object *request,
 	devices = json_object_new_object();
 	pthread_mutex_lock(&vm->machine.lock);
 	machine_device_status(&vm->machine, devices);
+	add_kvm(&vm->kvm, reply);
 	add_counters(vm, reply);
 	pthread_mutex_unlock(&vm->machine.lock);
 	json_object_object_add(reply, "devices", devices);
