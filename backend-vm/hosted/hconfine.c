@@ -29,6 +29,7 @@ static const struct sandbox_rule main_rules[] = {
 	SANDBOX_CALL(sendto, "sd_notify"),
 	SANDBOX_CALL(close, "fds of a session that is over, connections"),
 	/* waiting */
+	SANDBOX_CALL(poll, "whether a front-end has hung up"),
 	SANDBOX_CALL(epoll_wait, "the loop"),
 	SANDBOX_CALL(epoll_ctl, "the loop; kicks that workers wait for"),
 	SANDBOX_CALL(futex, "the end of workers"),

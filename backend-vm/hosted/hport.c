@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -396,6 +397,16 @@ static void session_begin(struct hport *hp, int sock)
 	log_peer(LOG_L_INFO, hp->port.name, "front-end connected");
 }
 
+/* Makes room when the front-end has hung up but its turn in the loop, or its budget, has not come. */
+static bool is_busy(struct hport *hp)
+{
+	struct pollfd p = { .fd = hp->sock, .events = POLLRDHUP };
+
+	if (hp->sock >= 0 && poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)))
+		session_end(hp, NULL);
+	return hp->sock >= 0;
+}
+
 static void on_listen(evutil_socket_t fd, short what, void *arg)
 {
 	struct hport *hp = arg;
@@ -405,7 +416,7 @@ static void on_listen(evutil_socket_t fd, short what, void *arg)
 		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
 			return;
 		log_peer(LOG_L_WARN, hp->port.name, "accept: %s", strerror(errno));
-	} else if (hp->sock < 0) {
+	} else if (!is_busy(hp)) {
 		session_begin(hp, sock);
 		if (budget_ok(&hp->budget, hworkers_now_ns()))
 			return;
