@@ -32,10 +32,11 @@ class Skip(Exception):
 class Run:
     """What a scenario gets: the session and short ways to start things in it."""
 
-    def __init__(self, session, kind, word):
+    def __init__(self, session, kind, word, rounds=None):
         self.session = session
         self.kind = kind
         self.word = word
+        self.rounds = rounds
         self.begin = time.monotonic()
         self.the_path = None
         self.huge = False
@@ -136,9 +137,11 @@ def _why_not(kind, needs):
     return None
 
 
-def main(doc, check, needs=("qemu",), choices=()):
-    """Run the scenario and exit."""
-    parser = argparse.ArgumentParser(description=doc.strip())
+def main(doc, check, needs=("qemu",), choices=(), rounds=False):
+    """Run the scenario and exit. rounds: run.rounds may be given, by --rounds."""
+    parser = argparse.ArgumentParser(description=doc.strip(), formatter_class=argparse.RawDescriptionHelpFormatter)
+    if rounds:
+        parser.add_argument("--rounds", type=int, metavar="N", help="how many (default: few)")
     if choices:
         parser.add_argument("word", choices=choices, nargs="?", default=choices[0])
     parser.add_argument("--backend", choices=backend.KINDS, default="vm")
@@ -155,7 +158,7 @@ def main(doc, check, needs=("qemu",), choices=()):
         if "qemu" in needs:
             guestimage.kernel(print)
         with procs.Session(name.replace("_", "-"), keep=args.keep) as session:
-            run = Run(session, args.backend, word)
+            run = Run(session, args.backend, word, getattr(args, "rounds", None))
             try:
                 with testpmd.hugepages(1100 if "dpdk" in needs else 0) as run.huge:
                     check(run)
