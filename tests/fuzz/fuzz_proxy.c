@@ -23,14 +23,18 @@
 #include "host-proxy/status.h"
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
+#include "vmm/hostlib/prog.h"
 
-#define USER_BASE  UINT64_C(0x7f0000000000)
-#define STEPS_MAX  200
-#define KINDS	   8 /* of fds */
-#define QUEUES	   4
-#define FILE_BYTES (1u << 20)
+#define USER_BASE UINT64_C(0x7f0000000000)
+#define STEPS_MAX 200
+/* So few that connecting never takes the proxy longer than it likes. */
+#define STRANGERS_MAX 16
+#define KINDS	      8 /* of fds */
+#define QUEUES	      4
+#define FILE_BYTES    (1u << 20)
 
-static int kinds[KINDS]; /* -1, memory twice, eventfds, a socket, a pipe's end */
+static char socket_path[64]; /* of the socket for VMMs */
+static int kinds[KINDS];     /* -1, memory twice, eventfds, a socket, a pipe's end */
 
 struct rig {
 	struct proxy proxy;
@@ -41,6 +45,8 @@ struct rig {
 	uint32_t session, seq; /* at vmm */
 	int heir;	       /* another VMM, that is to replace it or has been replaced */
 	uint32_t heir_session, heir_seq;
+	int stranger; /* another connection to the proxy's socket for VMMs */
+	unsigned int strangers;
 	struct input *in;
 };
 
@@ -63,6 +69,7 @@ static int pair(int type, int *theirs)
 
 static void connect_front(struct rig *r)
 {
+	const int smallest = 1;
 	int theirs;
 
 	fd_close(&r->front);
@@ -70,6 +77,8 @@ static void connect_front(struct rig *r)
 	if (r->port->session)
 		return;
 	r->front = pair(SOCK_STREAM, &theirs);
+	/* A front-end that does not read is soon not written to any more. */
+	CHECK(setsockopt(theirs, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)) == 0);
 	CHECK(session_new(r->port, theirs));
 	port_update(r->port);
 }
@@ -105,6 +114,69 @@ static void connect_vmm(struct rig *r)
 	strcpy(pkt.body.hello.port, "a");
 	send_link(r, &pkt, sizeof(pkt.body.hello));
 	back_end_up(r, ~UINT64_C(0));
+}
+
+/* Links come from socket pairs; a socket file is only made for the first one that does not. */
+static void listen_for_links(struct rig *r)
+{
+	if (r->proxy.links.sock >= 0)
+		return;
+	strcpy(socket_path, "/tmp/vvu-fuzz-XXXXXX");
+	CHECK(mkdtemp(socket_path));
+	strcat(socket_path, "/link");
+	CHECK(listener_open(&r->proxy.links, r->proxy.base, socket_path, SOCK_SEQPACKET, 0600,
+			    link_on_accept, &r->proxy) == 0);
+}
+
+/* Another VMM, or what is none: its hello is late, or not as it has to be, or its port is taken. */
+static void stranger(struct rig *r)
+{
+	struct link_packet pkt = { .hdr = { .kind = LINK_HELLO } };
+	struct link_hello *hello = &pkt.body.hello;
+	uint8_t how = input_u8(r->in);
+
+	fd_close(&r->stranger);
+	turn(r);
+	if (r->strangers++ == STRANGERS_MAX)
+		return;
+	listen_for_links(r);
+	r->stranger = prog_connect_unix(socket_path, SOCK_SEQPACKET);
+	CHECK(r->stranger >= 0);
+	turn(r);
+	if (how & 1)
+		return;
+	*hello = (struct link_hello){ .magic = LINK_MAGIC, .version = LINK_VERSION };
+	strcpy(hello->port, how & 2 ? "b" : "a");
+	hello->magic ^= how >> 2 & 1;
+	hello->version += how >> 3 & 1;
+	hello->flags = how >> 4 & 7;
+	link_send(r->stranger, &pkt, sizeof(*hello), NULL, 0);
+	if (how & 0x80) { /* in place of one that is gone, which the proxy has not seen yet */
+		fd_close(&r->vmm);
+		r->vmm = r->stranger;
+		r->stranger = -1;
+	}
+}
+
+/* Its time has come, if it runs. */
+static void let_expire(struct event *timer)
+{
+	if (!event_pending(timer, EV_TIMEOUT, NULL))
+		return;
+	event_del(timer);
+	event_active(timer, EV_TIMEOUT, 0);
+}
+
+static void time_passes(struct rig *r)
+{
+	uint8_t what = input_u8(r->in);
+
+	if ((what & 1) && r->port->session)
+		let_expire(&r->port->session->timer);
+	if ((what & 2) && r->port->link)
+		let_expire(&r->port->link->timer);
+	if ((what & 4) && !LIST_EMPTY(&r->proxy.new_links))
+		let_expire(&LIST_FIRST(&r->proxy.new_links)->timer);
 }
 
 /* The back-end goes: its VMM dies, its guest is reset, or its driver lets go. Another may come. */
@@ -535,7 +607,8 @@ static void step(struct rig *r)
 		front_bytes,   vmm_packet,    vmm_request,   give_channel, channel_reply,
 		connect_front, connect_vmm,   negotiate,     status,	   vmm_read,
 		front_message, back_end_gone, connect_vmm,   start_ring,   kept_link,
-		replacement,   other_vmm,     vmm_read,	     start_ring,
+		replacement,   other_vmm,     vmm_read,	     start_ring,   stranger,
+		time_passes,
 	};
 
 	steps[input_u8(r->in) % ARRAY_LEN(steps)](r);
@@ -584,10 +657,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.mode = PORT_CLIENT, /* without a listening socket; we connect its front-ends */
 		.hold_s = 10,
 	};
-	static const struct proxy_conf conf = { .num_ports = 1, .link = nowhere };
+	static const struct proxy_conf conf = { .num_ports = 1, .link = socket_path };
 	struct input in = { data, size };
-	struct rig r = { .front = -1, .vmm = -1, .channel = -1, .heir = -1, .in = &in };
+	struct rig r = {
+		.front = -1, .vmm = -1, .channel = -1, .heir = -1, .stranger = -1, .in = &in
+	};
 	struct event_base *base;
+	bool has_socket;
 	int before;
 
 	make_kinds();
@@ -610,11 +686,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fd_close(&r.front);
 	turn(&r);
 	CHECK(!r.port->session);
+	has_socket = r.proxy.links.sock >= 0;
 	proxy_close(&r.proxy);
+	if (has_socket) {
+		*strrchr(socket_path, '/') = '\0';
+		CHECK(rmdir(socket_path) == 0);
+	}
 	event_base_free(base);
 	fd_close(&r.vmm);
 	fd_close(&r.heir);
 	fd_close(&r.channel);
+	fd_close(&r.stranger);
 	CHECK(next_fd() == before);
 	return 0;
 }

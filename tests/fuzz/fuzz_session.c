@@ -7,8 +7,8 @@
  * With several workers each is stepped by itself, so that anything can be on its way in a mailbox when something else
  * happens. Rings are split, packed, in order; a port has one to four pairs of them.
  *
- * Input: u8 options (bit 0 echo, bit 1 offload=off, bits 4-5 further workers), then operations; their first byte has
- * the kind in bits 0-3 and the port in bit 7:
+ * Input: u8 options (bit 0 echo, bit 1 offload=off, bit 3 addresses and limits of the ports, bits 4-5 further workers),
+ * then operations; their first byte has the kind in bits 0-3 and the port in bit 7:
  *   0  message: u8 fds (0xff: as due), header, payload
  *   1  memory: le16 offset, u8 length, bytes
  *   2  poll      3  step      4  front-end goes      5  and comes
@@ -16,9 +16,11 @@
  *   7  descriptor: u8 ring (bits 0-2) and slot (bits 4-7), le16 address, le16 length, u8 flags, u8 next; made available
  *      if flags bit 7 (packed: in the lap that bit 0 of next says)
  *   8  clock: u8 seconds   9  arm   10  disarm   11  failures: u8 (bit 0 send, bit 1 window, bit 2 step)
- *   12 worker: u8 which one, makes a round
+ *   12 worker: u8 which one, makes a round; or (bit 7) is kicked in vain by a port, polls that see it (bit 6)
  *   13 place for positions of rings: u8 page
  *   14 another back-end: u8 as in 6, but the rings are as the one before left them
+ *   15 request: u8 which one, u8 how (bit 0 NEED_REPLY, bit 1 all protocol features before it, bit 2 a wild value,
+ *      bit 3 a region that is there, bits 4-7 index or page), what is left to choose of its payload
  */
 #include "fuzz.h"
 
@@ -95,6 +97,11 @@ static int op_bind_req(void *ctx, const char **why)
 	return 0;
 }
 
+static void op_hold(void *ctx, unsigned int queue, bool hold, unsigned int worker)
+{
+	CHECK(queue < PORT_VRINGS && (hold || worker < sw->num_workers));
+}
+
 static void op_notify(void *ctx, unsigned int queue)
 {
 	CHECK(queue < PORT_VRINGS);
@@ -111,6 +118,7 @@ static const struct be_ops ops = {
 	.window_step = op_step,
 	.window_end = op_end,
 	.bind_kick = op_bind,
+	.hold_kick = op_hold,
 	.bind_call = op_bind,
 	.bind_err = op_bind,
 	.bind_backend_req = op_bind_req,
@@ -231,6 +239,71 @@ static void message(struct peer *p, struct input *in)
 	deliver(p, &msg, fds == 0xff ? PORT_FDS_AS_DUE : fds);
 }
 
+/* Behind the table's two regions, or one of these. */
+static struct vhost_user_region some_region(uint8_t how)
+{
+	uint64_t at = how & 8 ? (how >> 4 & 1) * (MEM_BYTES / 2) : MEM_BYTES + (how >> 4) * 0x1000u;
+
+	return (struct vhost_user_region){ GPA_BASE + at, how & 8 ? MEM_BYTES / 2 : 0x1000,
+					   USER_BASE + at, at % MEM_BYTES };
+}
+
+static void request(struct peer *p, struct input *in)
+{
+	struct vhost_user_msg msg = { .hdr = { input_u8(in) % 48, VHOST_USER_VERSION, 8 } };
+	const struct vu_msg_info *info = vu_frontend_info(msg.hdr.request);
+	uint8_t how = input_u8(in);
+
+	msg.hdr.flags |= how & 1 ? VHOST_USER_NEED_REPLY_MASK : 0;
+	if (how & 2)
+		send_u64(p, VHOST_USER_SET_PROTOCOL_FEATURES, p->port.offered_protocol);
+	switch (info ? info->payload : VU_PAYLOAD_NONE) {
+	case VU_PAYLOAD_U64:
+		msg.payload.u64 = how & 4 ? input_u64(in) : input_u16(in);
+		break;
+	case VU_PAYLOAD_STATE:
+		msg.payload.state.index = how >> 4;
+		msg.payload.state.num = how & 4 ? input_u32(in) : input_u8(in) & 1;
+		break;
+	case VU_PAYLOAD_MEM_REG:
+		msg.payload.mem_reg.region = some_region(how);
+		msg.hdr.size = sizeof(msg.payload.mem_reg);
+		break;
+	case VU_PAYLOAD_CONFIG:
+		msg.payload.config.offset = how & 4 ? input_u16(in) : how >> 4;
+		msg.payload.config.size = input_u8(in);
+		msg.hdr.size = VHOST_USER_CONFIG_HDR + msg.payload.config.size;
+		break;
+	default:
+		msg.hdr.size = 0;
+	}
+	deliver(p, &msg, PORT_FDS_AS_DUE);
+}
+
+/* In this harness workers sleep between any two calls. */
+static void arm(struct worker *w)
+{
+	worker_arm(w);
+	worker_rise(w);
+	if (!worker_fall_asleep(w))
+		worker_leave(w);
+	else
+		CHECK(sw->num_workers == 1 || !worker_has_mail(w));
+}
+
+/* A round, or so many kicks that bring nothing that they are too many. */
+static void use_worker(struct peer *p, uint8_t which)
+{
+	struct worker *w = &sw->workers[which % sw->num_workers];
+
+	if (!(which & 0x80)) {
+		worker_round(w);
+		return;
+	}
+	for (unsigned int i = 0; i <= KICKS_IN_VAIN; i++)
+		worker_kicked(w, &p->port, which & 0x40);
+}
+
 static void memory(struct peer *p, struct input *in)
 {
 	uint32_t at = input_u16(in), n = input_u8(in);
@@ -330,7 +403,7 @@ static void one_operation(struct input *in, uint32_t *now)
 		break;
 	case 9:
 		for (unsigned int i = 0; i < sw->num_workers; i++)
-			worker_arm(&sw->workers[i]);
+			arm(&sw->workers[i]);
 		break;
 	case 10:
 		for (unsigned int i = 0; i < sw->num_workers; i++)
@@ -340,9 +413,10 @@ static void one_operation(struct input *in, uint32_t *now)
 		p->failures = input_u8(in);
 		break;
 	case 12:
-		worker_round(&sw->workers[input_u8(in) % sw->num_workers]);
+		use_worker(p, input_u8(in));
 		break;
 	default:
+		request(p, in);
 		break;
 	}
 }
@@ -356,6 +430,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const names[2] = { "a", "b" };
 	static const struct switch_ops wakers = { .wake = op_wake };
+	static const char *const settings =
+		"switch age=2 port.a.mac=02:00:00:00:00:01 port.a.rate=100k port.b.pps=1k";
 	struct input in = { data, size };
 	uint8_t choice = input_u8(&in);
 	struct be_options o;
@@ -368,6 +444,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sw = switch_make(mem, 1 + (choice >> 4) % WORKERS);
 	switch_set_ops(sw, &wakers);
 	be_options_init(&o);
+	CHECK(!(choice & 8) || !be_options_line(&o, settings, &error));
 	o.app = choice & 1 ? BE_APP_ECHO : BE_APP_SWITCH;
 	o.offload = !(choice & 2);
 	for (unsigned int i = 0; i < 2; i++) {
@@ -375,8 +452,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			names[i], i, &ops, &peers[i], choice & 4, true, true, &o
 		};
 
-		peers[i].mem = calloc(1, MEM_BYTES);
-		peers[i].failures = 0;
+		peers[i] = (struct peer){ .mem = calloc(1, MEM_BYTES) };
 		CHECK(peers[i].mem);
 		port_init(&peers[i].port, &conf);
 		switch_add_port(sw, &peers[i].port);
@@ -387,6 +463,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		one_operation(&in, &now);
 		check_owners();
 	}
+	CHECK(switch_frames_delivered(sw) <= UINT64_MAX - switch_frames_dropped(sw));
 	for (unsigned int i = 0; i < 2; i++) {
 		gone(&peers[i]);
 		free(peers[i].mem);

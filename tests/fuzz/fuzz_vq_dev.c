@@ -197,13 +197,54 @@ static void look(struct run *r)
 	CHECK((n == -EPROTO) == (r->vq.broken != VQ_OK));
 }
 
+/* Regions that cannot be: empty, around the end of the address space, over others, not there, one too many. */
+static void refuse_regions(struct run *r)
+{
+	struct memmap *map = &r->d.map[0], full = *map;
+	unsigned int n = map->num;
+	uint8_t *host = r->d.host[0][0];
+	struct gpa far = gpa(UINT64_C(1) << 40);
+
+	CHECK(memmap_add(map, far, 0, host) == -EINVAL);
+	CHECK(memmap_add(map, gpa(UINT64_MAX - 4096), 8192, host) == -EINVAL);
+	CHECK(memmap_del(map, far, 4096) == -ENOENT);
+	if (n)
+		CHECK(memmap_add(map, gpa(map->regions[n - 1].start - 1), 2, host) == -EEXIST);
+	for (; n < MEMMAP_REGIONS_MAX; n++)
+		CHECK(!memmap_add(&full, gpa(far.v + n * UINT64_C(8192)), 4096, host));
+	CHECK(memmap_add(&full, gpa(far.v << 1), 4096, host) == -ENOSPC);
+}
+
+/* From any region on into the next, as far as they go. */
+static void read_map(struct run *r, uint8_t from)
+{
+	uint8_t bytes[600];
+	uint64_t offset = REGION_BYTES - 256 + from;
+	unsigned int i = from % REGION_NUM;
+	bool into = offset + sizeof(bytes) > REGION_BYTES;
+
+	if (memmap_read(&r->d.map[0], gpa(region_start[i] + offset), bytes, sizeof(bytes))) {
+		CHECK(r->region_in[i] && (!into || (i == 0 && r->region_in[1])));
+		CHECK(!memcmp(bytes, r->d.host[0][i] + offset, REGION_BYTES - offset));
+	} else {
+		CHECK(!r->region_in[i] || (into && (i != 0 || !r->region_in[1])));
+	}
+}
+
 /* A region goes or comes back, as REM_MEM_REG and ADD_MEM_REG do it. */
 static void change_map(struct run *r)
 {
-	unsigned int i = input_u8(&r->d.in) % REGION_NUM;
+	uint8_t which = input_u8(&r->d.in);
+	unsigned int i = which % REGION_NUM;
 	struct gpa start_gpa = gpa(region_start[i]);
 	int rc;
 
+	if (which & 0x80)
+		refuse_regions(r);
+	if (which & 0x40) {
+		read_map(r, which & 0x3f);
+		return;
+	}
 	if (r->region_in[i])
 		CHECK(!memmap_del(&r->d.map[0], start_gpa, REGION_BYTES));
 	else

@@ -2,13 +2,14 @@
 /*
  * The VVU device from its guest's side: register accesses of any kind, queue contents of any kind,
  * and link traffic at the same time, on the fake machine of tests/loop. The input is a start byte
- * (bit 0: the driver is up; bit 1 explicit offsets, 2 EVENT_IDX, 3 packed, 4 in order) and a list
- * of operations.
+ * (bit 0: the driver is up; bit 1 explicit offsets, 2 EVENT_IDX, 3 packed, 4 in order, 5 the device
+ * is to replace another, 6 memory is populated first) and a list of operations.
  *
  * Invariants: without a session no eventfd of a peer is attached; in the end nothing is left of
  * slots, routes, eventfds or descriptors.
  */
 #include <event2/event.h>
+#include <json-c/json.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -120,14 +121,24 @@ static void driver_up(struct run *r, uint8_t how)
 	put(r, 0, VIRTIO_PCI_DEVICE_OFF, 4, VVU_STATUS_BACKEND_UP);
 }
 
+static void on_device(void *arg, enum vvu_dev_event what)
+{
+	CHECK(what <= VVU_DEV_REPLACED);
+}
+
 static void start(struct run *r)
 {
 	struct vvu_dev_conf conf = { .port = "fuzz",
 				     .shm_bytes = SHM,
 				     .max_queues = QUEUES,
-				     .virtio_id = VIRTIO_ID_VHOST_USER };
+				     .virtio_id = VIRTIO_ID_VHOST_USER,
+				     .event = on_device };
+	static const uint8_t uuid[16] = { 1, 2, 3 };
 	uint8_t how = input_u8(r->in);
 
+	conf.replace = how & 0x20;
+	conf.prefault = how & 0x40;
+	conf.uuid = how & 0x80 ? uuid : NULL;
 	fake_init(&r->f, 40);
 	fake_proxy_init(&r->proxy);
 	conf.link_path = r->proxy.path;
@@ -405,6 +416,124 @@ static void proxy_restart(struct run *r)
 		event_active(r->dev->keep.timer, EV_TIMEOUT, 0);
 }
 
+/* Texts, and packets whose length is not their message's. */
+static void proxy_text(struct run *r)
+{
+	static const enum link_kind kinds[] = { LINK_REJECT, LINK_SESSION_DOWN, LINK_RESULT };
+	uint8_t how = input_u8(r->in);
+	struct link_packet pkt;
+
+	link_make_text(&pkt, kinds[how % ARRAY_LEN(kinds)], r->session, "fuzz");
+	if (how & 0x80) {
+		pkt.hdr.kind = LINK_FRONTEND;
+		pkt.body.msg = msg_u64(VHOST_USER_SET_FEATURES, 0);
+	}
+	proxy_packet(r, &pkt, how & 0x80 ? how & 31 : sizeof(pkt.body.text), NULL, 0);
+}
+
+/* --- the machine --- */
+
+/* Its time has come, if it runs. */
+static void let_expire(struct event *timer)
+{
+	if (!event_pending(timer, EV_TIMEOUT, NULL))
+		return;
+	event_del(timer);
+	event_active(timer, EV_TIMEOUT, 0);
+}
+
+static void time_passes(struct run *r)
+{
+	struct vvu_session *s = &r->dev->session;
+	uint8_t what = input_u8(r->in);
+
+	for (unsigned int i = 0; (what & 1) && i < s->num; i++) {
+		struct vvu_request *asked = &s->requests[(s->first + i) % VVU_REQUESTS_MAX];
+
+		asked->deadline = asked->deadline ? 1 : 0;
+	}
+	if (what & 2)
+		let_expire(s->timer);
+	if (what & 4)
+		let_expire(r->dev->keep.timer);
+	if (what & 8)
+		let_expire(r->dev->shm.timer);
+	if (what & 16)
+		let_expire(r->dev->link.retry);
+	if (what & 32)
+		let_expire(r->dev->shm.watch.again);
+	fake_step(&r->f);
+}
+
+/* A file of the front-end is shorter, or a vCPU met a page that is not there; the loop looks. */
+static void memory_goes(struct run *r)
+{
+	uint8_t how = input_u8(r->in);
+
+	if (how & 1)
+		CHECK(ftruncate(files[how >> 1 & 1], how & 4 ? 4096 : FILE_BYTES) == 0);
+	pthread_mutex_lock(&r->f.m.lock);
+	if (how & 8)
+		machine_memory_fault(&r->f.m, how & 16 ? r->dev->shm.gpa + (how >> 5) * 4096u
+						       : MACHINE_GPA_UNKNOWN);
+	if (how & 32)
+		machine_memory_check(&r->f.m);
+	pthread_mutex_unlock(&r->f.m.lock);
+}
+
+/* What the kernel or the hypervisor has no more of. */
+static void scarcity(struct run *r)
+{
+	const int smallest = 1;
+	uint8_t what = input_u8(r->in);
+
+	r->f.fail_slot_add = what & 1;
+	r->f.fail_ioeventfd_add = what >> 1 & 1;
+	r->f.fail_irqfd_add = what >> 2 & 1;
+	r->f.fail_route_add = what >> 3 & 1;
+	if ((what & 16) && r->dev->link.sock >= 0)
+		CHECK(setsockopt(r->dev->link.sock, SOL_SOCKET, SO_SNDBUF, &smallest,
+				 sizeof(smallest)) == 0);
+}
+
+static void status(struct run *r)
+{
+	struct json_object *out = json_object_new_object();
+
+	pthread_mutex_lock(&r->f.m.lock);
+	machine_device_status(&r->f.m, out);
+	pthread_mutex_unlock(&r->f.m.lock);
+	json_object_put(out);
+}
+
+/* A window larger than the VMM's own address space: there will be no such device. */
+static void refuse_device(struct run *r)
+{
+	const struct vvu_dev_conf conf = { .port = "large",
+					   .link_path = "/nonexistent/vvu",
+					   .shm_bytes = UINT64_C(1) << 47,
+					   .max_queues = 1,
+					   .virtio_id = VIRTIO_ID_VHOST_USER };
+
+	CHECK(!vvu_dev_new(&r->f.m, r->f.pci, &conf));
+}
+
+static void fit_windows(struct run *r)
+{
+	unsigned int bits = 32 + input_u8(r->in) % 20;
+	uint64_t sizes[3], sum = 0;
+
+	for (unsigned int i = 0; i < 3; i++)
+		sizes[i] = UINT64_C(1) << input_u8(r->in) % 48;
+	if (vvu_fit_shm(bits, sizes, 3) < 0)
+		return;
+	for (unsigned int i = 0; i < 3; i++) {
+		CHECK(sizes[i] >= VVU_SHM_MIN && !(sizes[i] & (sizes[i] - 1)));
+		sum += sizes[i];
+	}
+	CHECK(sum <= pci_window_base(bits));
+}
+
 static void step(struct run *r)
 {
 	fake_step(&r->f);
@@ -428,6 +557,17 @@ static void machine_reset(struct run *r)
 	r->tx_idx = 0;
 	memset(r->f.ram + RX_DESC, 0, BUFFERS - RX_DESC);
 	driver_up(r, input_u8(r->in));
+}
+
+/* With its first value: a turn of the loop. */
+static void seldom(struct run *r, unsigned int which)
+{
+	static void (*const ops[])(struct run * r) = {
+		step,	       proxy_text, time_passes, memory_goes, scarcity, status, fit_windows,
+		refuse_device, step,	   step,	step,	     step,     step,   step,
+	};
+
+	ops[which % ARRAY_LEN(ops)](r);
 }
 
 static void operation(struct run *r)
@@ -488,7 +628,7 @@ static void operation(struct run *r)
 		proxy_inflight(r);
 		break;
 	default:
-		step(r);
+		seldom(r, op / 18);
 	}
 }
 
@@ -514,6 +654,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fake_proxy_free(&r.proxy);
 	fake_free(&r.f);
 	CHECK(fake_num_fds() == fds);
+	for (unsigned int i = 0; i < 2; i++)
+		CHECK(ftruncate(files[i], FILE_BYTES) == 0);
 	for (unsigned int i = 0; i < EVENTFDS; i++) {
 		eventfd_t count;
 

@@ -74,6 +74,7 @@ def vq_dev():
           available(0) + get + copy + put + publish)
     write("vq_dev", "unget_remap", b"\x04\0" + single + available(0) + get + b"\x0c\x01" + get + b"\x0e\x02\x0e\x02" +
           b"\x0d" + put + publish + b"\x0f\x01\x04\0" + single)
+    write("vq_dev", "regions", b"\x04\0" + b"\x0e\xc0\x0e\xc1\x0e\xc2\x0e\x41\x0e\x01\x0e\xc0\x0e\x42" + single)
     ones = b"\x10\x04\x10\x84\x11\x04\x0a"
     singles = b"".join(descriptor(i, 0x3000 + 64 * i, 64, 0, 0) + available(i) for i in range(4))
     write("vq_dev", "ones", b"\x03\0" + (singles + b"\x0d" + ones) * 3)
@@ -148,6 +149,40 @@ def vvu_guest():
     kept = keep + successor + has_it + kicks + successor + has_it + send(11) + step + b"\x0f\x0f" + step + b"\xb1\x0a\x00\x00\x00" + step
     write("vvu_guest", "kept", b"\x07" + session + kept)
     write("vvu_guest", "replaced", b"\x07" + session + keep + b"\x57\xff\x00" + step)
+    # What seldom happens: 34 texts, 52 time passes, 70 memory goes, 88 scarcity, 106 status, 124 windows that have to fit.
+    status, gone = b"\x6a", b"\x0f\x01" + step
+    begun = post + up + send(1) + step + answer(1, 1 << 32) + step
+    config_change = b"\x08\x02\x01\x00"
+    write("vvu_guest", "channel", b"\x07" + begun + config_change + step + send(21) + step + answer(21) + b"\x58\x10" + config_change * 15 +
+          step + step + send(2, bytes(8), 5) + step + status + config_change + gone + send(2, bytes(8), 1) + step)
+    write("vvu_guest", "wrong", b"\x07" + b"".join(post + up + what + step + b"\x0d\x07" + step for what in (
+        send(12, bytes(8), what=24), send(12, b"\x63" + bytes(7)), send(16, b"\xff" * 8), send(6), send(2, bytes(7)),
+        b"\x22\x80\x00", b"\x22\x8c\x00", b"\x22\x94\x00", b"\x22\x01\x00", send(2, b"1", 5), b"\x08\x01\x05\x08" + bytes(8),
+        b"\x08\x09\x01\x00", b"\x22\x02\x00")))
+    write("vvu_guest", "rejected", b"\x07" + b"\x0f\x01\x22\x00\x00" + step + b"\x0f\x01\x22\x01\x00" + step + b"\x0f\x03" + step)
+    running = begun + table + answer(5) + step + vrings + keep
+    for name, what in (
+            ("late", table + b"\x34\x01\x34\x02"), ("not_late", table + b"\x34\x02"), ("zero_pages", b"\x0d\x01" + step + b"\x34\x08"),
+            ("expired", gone + b"\x34\x04"), ("closed", b"\xb1\x0a\x00\x00\x00" + step + gone), ("kept_down", gone + b"\x0d\x04" + step),
+            ("forgotten", b"\xb1\x00\x00\x00\x00" + step), ("no_socket", b"\xb1\x00\x00\x01\x00\x00" + step),
+            ("no_stream", b"\xb1\x0c\x00\x00\x00" + step), ("unread", b"\x58\x10" + table + answer(5) * 3 + b"\x0d\x01" + gone),
+            ("stopped", send(11, bytes(8)) + step + answer(11, 0) + step), ("no_buffer", send(1) * 18 + gone + step),
+            ("reset", b"\xf9\x07" + step + post + b"\x57\x01\x00" + step + session)):
+        write("vvu_guest", name, b"\x07" + running + what + step + status + again + running + status)
+    write("vvu_guest", "refused", b"\x07\x8e")
+    # The vectors of kicks are masked, then unmasked when the hypervisor takes no more interrupts.
+    mask, unmask = (b"".join(b"\x02\x02" + struct.pack("<HI", 12 + 16 * i, value) for i in range(2)) for value in (1, 0))
+    write("vvu_guest", "unattached", b"\x07" + running + mask + b"\x58\x04" + unmask + kicks + mask + b"\x58\x08" + unmask + kicks)
+    write("vvu_guest", "positions", b"\x07" + post + b"\x0d\x18" + step + positions + step + status)
+    write("vvu_guest", "replacement", b"\x27" + post + b"\x57\x03\x00" + step + b"\x57\x02\x00" + step + session + b"\x57\x02\x00" + step)
+    for name, how in (("shorter", b"\x46\x01" + step), ("fault", b"\x46\x08" + b"\x46\x18"), ("fault_short", b"\x46\x09"),
+                      ("beat", b"\x46\x20" + step + b"\x46\x21"), ("shorter_other", b"\x46\x07" + b"\x46\x23")):
+        write("vvu_guest", "memory_" + name, b"\x47" + begun + table + step + answer(5) + how + b"\x34\x20" + step + status + again +
+              b"\x47" + session)
+    write("vvu_guest", "scarce", b"".join(b"\x58" + bytes([1 << i]) + begun + table + answer(5) + step + b"\x58" + bytes([1 << i]) +
+                                         vrings + doorbells + kicks + again for i in range(4)).join((b"\x07", b"")))
+    write("vvu_guest", "windows", b"\x07" + b"".join(bytes([124, bits, a, a, b]) for bits in (0, 4, 8, 19)
+                                                   for a, b in ((0, 1), (30, 47), (47, 47), (20, 21))))
     write("vvu_guest", "registers", b"\x00" + b"".join(
         b"\x00" + bytes([width]) + struct.pack("<HI", offset, value)
         for width, offset, value in ((2, 8, 1), (2, 12, 1), (0, 20, 11), (1, 22, 1), (1, 24, 16), (2, 32, 0x20000),
@@ -194,6 +229,17 @@ def proxy():
     write("proxy", "replaced", begin + session + ring + read + b"\x14\1" + read + b"\x15" + replay + read + front(1, how=1) +
           read + b"\x15" + read)
     write("proxy", "replacement_dies", begin + session + ring + read + b"\x14\0" + hang_up + b"\x15" + replay)
+    # 24 another connection (1 silent, 2 no such port, 4, 8, 16 a wrong hello, 128 in place of one that died), 25 a timer's time
+    # (1 session, 2 link, 4 hello) has come.
+    write("proxy", "strangers", begin + session + b"".join(b"\x18" + bytes([how]) for how in (0, 1, 2, 4, 8, 0x10, 1)) + b"\x19\4" +
+          b"\x0b" + session + b"\x18\x80" + read + b"\x13\0\0\0\0\0" + b"\x19\2" + replay)
+    kept, backend_up = b"\x06\x0e\x10" + bytes(16), b"\x06\x04\x10" + bytes(16)
+    for name, what in (("no_records", b"\x19\2"), ("up_too_soon", backend_up), ("unasked", kept + b"\x18\x80" + kept)):
+        write("proxy", name, begin + session + b"\x18\x90" + what + link + replay)
+    write("proxy", "kept_down", begin + b"\x13\x20\0\0\0\0" + b"\x06\x27\x08" + bytes(8) + link + session + replay)
+    write("proxy", "late", begin + negotiate + ring + front(11, b"\0\0\0") + b"\x19\1" + b"\x0a" + negotiate + b"\x10\1" +
+          front(11, b"\0\0\0") + b"\x19\1" + b"\x0a\x19\1" + link + b"\x0a" + negotiate + b"\x0a\x19\2" + b"\x10\x80" + b"\x0a\x19\1")
+    write("proxy", "unread", begin + negotiate + front(1) * 40 + replay + b"\x04" * 4 + replay + b"\x04")
     write("proxy", "reset", begin + negotiate + ring + read + b"\x10\2" + replay + front(39, b"\0\0\0") + read + replay)
 
 

@@ -98,6 +98,21 @@ def session():
           message(0, 19, struct.pack("<Q", 0x0302)) + poll + message(0, 20, struct.pack("<Q", 1500), 9) +
           message(0, 37, struct.pack("<QQQQQ", 0, 0x200000, 0x1000, 0x7f1000000000, 0x1000)) + b"\x03" +
           message(0, 38, struct.pack("<QQQQQ", 0, 0x200000, 0x1000, 0x7f1000000000, 0x1000)) + b"\x84\x85")
+    def request(n, which, how=0, rest=b""):
+        return bytes([15 | port(n), which, how]) + rest
+
+    # All requests, with and without a wild value; memory that is added, added again, removed.
+    shapes = ((b"\x44\0", bytes(6) + b"\1\0", (2, 12, 13, 14, 16, 19, 20, 39)), (b"\1", b"\2\0\0\0", (8, 10, 11, 18)),
+              (b"\x0c", b"\xff\0\x0c", (24, 25)), (b"", b"", (1, 3, 4, 6, 15, 17, 21, 34, 36, 40, 47)))
+    every = b"".join(up(0, 1) + request(0, r, 3, small) + request(0, r, 0x17, wild)
+                     for small, wild, requests in shapes for r in requests)
+    regions = b"".join(request(0, r, how) + b"\x03" for r in (37, 38) for how in (2, 2, 0x12, 0x0a, 0x1a, 0x0a))
+    rarp = request(0, 15, 2) + request(0, 19, 3, b"\2\0") + poll
+    for choice in (0x08, 0x28):
+        write("session", f"requests{choice}", bytes([choice]) + up(0, 1) + up(1, 1) + buffers + every)
+        write("session", f"regions{choice}", bytes([choice]) + up(0, 1) + up(1, 1) + regions + up(0, 1) + rarp)
+        write("session", f"kicks{choice}", bytes([choice]) + up(0, 1) + up(1, 1) + buffers + bytes([12, 0x80]) + poll + b"\x08\1" +
+              bytes([12, 0xc0]) + poll + b"\x09" + poll + b"\x08\x02" + poll + plain + sent * 16 + poll + b"\x09")
     write("session", "failures", b"\0\x0b\x01" + b"\x05" + message(0, 1) + b"\x03\x0b\0\x03" + up(0, 1) + b"\x0b\x06" +
           b"\x09" + poll + b"\x0a\x08\x05" + poll)
 
