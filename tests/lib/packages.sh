@@ -16,7 +16,7 @@ set -euo pipefail
 
 packages=(
 	# build
-	meson ninja-build gcc clang-14 libclang-rt-14-dev lld-14 binutils pkg-config python3
+	meson ninja-build gcc clang-14 libclang-rt-14-dev lld-14 llvm-14 binutils pkg-config python3
 	libevent-dev libseccomp-dev libjson-c-dev libcmocka-dev spin
 	# style
 	clang-format-14 clang-tidy-14 cppcheck codespell mandoc shellcheck
