@@ -209,7 +209,7 @@ unsigned int record_make(const struct session *s, enum record_kind kind, uint32_
 static void send_record(struct session *s, enum record_kind kind, uint32_t index)
 {
 	struct link_packet pkt = { .hdr = { .kind = LINK_RECORD, .session = s->id } };
-	int fds[LINK_RECORD_FDS_MAX];
+	int fds[LINK_RECORD_FDS_MAX] = { -1, -1, -1, -1 };
 	unsigned int num = record_make(s, kind, index, &pkt.body.record, fds);
 
 	link_transmit(s->port->link, &pkt, LINK_RECORD_HDR + pkt.body.record.bytes, fds, num);
