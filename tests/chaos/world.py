@@ -11,10 +11,10 @@ import signal
 import threading
 import time
 
-from lib import backend, paths, procs
+from lib import backend, load, paths, procs
 from proxy.frontend import Closed
 
-from . import streams
+from . import pair, streams
 
 PAIR, LOAD, VICTIMS, HOSTILE, GUESTS = (0, 1), (2, 3), (4, 5), (6, 7), (8, 9)
 GONE_S = 5      # a session that no proxy has known for so long is lost
@@ -50,7 +50,10 @@ class World:
         # If we are killed, so is `vvu run`, and with it the VM.
         under = [paths.program("vvu"), "run", "--pid-file", self.pid_file, "--control", session.dir / "run.ctl", "--min-uptime", "0",
                  "--", "setpriv", "--pdeathsig", "KILL"]
-        self.path = backend.VmPath(session, (GUESTS if guests else HOSTILE)[-1] + 1, under=under)
+        # Hostile front-ends are sent what is flooded, and may send it again, cut short: not in the name of those that check.
+        pins = [f"port.p{i:02}.mac={pair.mac(i).hex(':')}" for i in PAIR]
+        pins += [f"port.p{i:02}.mac={load.mac(i)}" for i in LOAD]
+        self.path = backend.VmPath(session, (GUESTS if guests else HOSTILE)[-1] + 1, app=("switch", *pins), under=under)
         self.path.wait_up(60)
         self.faults = []            # (begin, kind) in order
         self.crashes = []           # what ended without having been asked to
