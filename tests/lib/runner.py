@@ -20,6 +20,7 @@ from lib import building, paths, platforms, procs
 from lib.procs import Failure
 
 GOOD = ("OK", "EXPECTEDFAIL")
+INSTRUMENT = {"thread": "thread", "valgrind": "undefined"}  # b_sanitize of the build directory
 BAD = ("FAIL", "ERROR", "TIMEOUT", "INTERRUPT", "UNEXPECTEDPASS")
 
 
@@ -41,7 +42,7 @@ def options():
                         help="only this suite (may be repeated)")
     parser.add_argument("--no-install", action="store_true", help="do not install packages")
     parser.add_argument("--no-clang", action="store_true", help="leave the clang build out")
-    parser.add_argument("--instrument", choices=("thread", "valgrind"),
+    parser.add_argument("--instrument", choices=sorted(INSTRUMENT),
                         help="suites unit, loop and proxy under ThreadSanitizer or valgrind instead of AddressSanitizer, "
                              "in a build directory of their own; without --suite these three")
     return parser.parse_known_args()
@@ -52,7 +53,7 @@ def build_all(args):
     build = paths.build_dir()
     if args.instrument:
         say(f"building for {args.instrument} in {build}")
-        building.setup(build, env={"CC": "gcc"}, options=[f"-Dinstrument={args.instrument}"])
+        building.setup(build, env={"CC": "gcc"}, options=[f"-Db_sanitize={INSTRUMENT[args.instrument]}", "-Db_lundef=false"])
         return  # `meson test` builds what the suites need
     say(f"building with gcc in {build}")
     building.setup(build, env={"CC": os.environ.get("CC", "gcc")})
