@@ -47,7 +47,7 @@ SKIPPED = 77
 def run_scenario(build, program, scenario):
     """Run one; None, or why it did not pass."""
     script, args, variable = scenario
-    env = {**os.environ, "VVU_BUILD": str(build), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {**os.environ, "VVU_BUILD": str(build), "PYTHONDONTWRITEBYTECODE": "1", "VVU_TRACED": "1"}
     if variable:
         env[variable] = str(build / trace.PROGRAMS[program])
     done = subprocess.run([sys.executable, str(paths.TESTS / script), *args], env=env, stdin=subprocess.DEVNULL,
