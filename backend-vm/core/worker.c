@@ -148,10 +148,13 @@ bool worker_arm(struct worker *w)
 
 	w->limited_until = 0;
 	for (unsigned int i = 0; i < w->num_rings; i++) {
-		const struct rate_limit *limit = &w->rings[i]->port->limit;
+		struct vring *vr = w->rings[i];
+		const struct rate_limit *limit = &vr->port->limit;
 
 		if (!limit->on || rate_ready(limit, w->now_ns)) {
-			work |= vq_dev_kick_enable(&w->rings[i]->vq);
+			work |= vq_dev_kick_enable(&vr->vq);
+			/* Taken in a round in which the port had to wait: no kick comes for it. */
+			work |= vr->ahead.num > vr->ahead.used;
 		} else {
 			uint64_t at = rate_ready_at(limit);
 
