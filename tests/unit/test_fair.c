@@ -338,6 +338,34 @@ static void limited_port_lets_sleep(void **state)
 	assert_true(vq_drv_kick_needed(&ports[0].drv[1]));
 }
 
+/* More than a burst is taken ahead; what a limit leaves of it is in no ring any more. */
+static void frames_taken_ahead_are_work(void **state)
+{
+	struct be_options o;
+	struct poller p;
+	uint64_t deadline, now = START;
+
+	teardown(state);
+	start("switch port.a.pps=4k");
+	be_options_init(&o);
+	o.poll = BE_POLL_NEVER;
+	poller_init(&p, &o, now);
+	fill(0, 0, 60, 60);
+	for (unsigned int i = 0; i < 4; i++)
+		switch_poll(sw);
+	assert_int_equal(ctr(0, CTR_RX_FRAMES), 40);
+	for (unsigned int i = 1; i <= 20 && ctr(0, CTR_RX_FRAMES) < 60; i++) {
+		assert_true(poller_sleep(&p, &sw->workers[0], now, &deadline));
+		assert_in_range(deadline, now, now + 2 * RATE_WAKE_NS);
+		worker_disarm(&sw->workers[0]);
+		now = deadline;
+		switch_set_time(sw, now);
+		assert_false(poller_sleep(&p, &sw->workers[0], now, &deadline));
+		switch_poll(sw);
+	}
+	assert_int_equal(ctr(0, CTR_RX_FRAMES), 60);
+}
+
 /* ---- kicks ---- */
 
 static void kicks(unsigned int port, unsigned int num, bool polling)
@@ -510,6 +538,7 @@ int main(void)
 		cmocka_unit_test(both_limits_hold),
 		T(limited_port_keeps_its_frames),
 		T(limited_port_lets_sleep),
+		T(frames_taken_ahead_are_work),
 		T(kicks_in_vain_are_held_off),
 		T(kicks_for_work_are_welcome),
 		cmocka_unit_test(messages_are_paid_for),
