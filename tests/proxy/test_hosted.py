@@ -169,8 +169,8 @@ class Backend(unittest.TestCase):
         for thing in reversed(self.opened):
             thing.close()
         self.assertTrue(self.proc.running(), self.proc.tail(40))
-        procs.wait_until(lambda: not self.busy(), "all ports are free", 5, 0.01)
-        procs.wait_until(lambda: self.fds() <= self.baseline, "all fds are closed", 5, 0.01)
+        procs.wait_until(lambda: not self.busy(), "all ports are free", 60, 0.01)
+        procs.wait_until(lambda: self.fds() <= self.baseline, "all fds are closed", 60, 0.01)
 
     def keep(self, thing):
         """Close it at the end."""
