@@ -118,8 +118,9 @@ class Sessions(rig.Case):
         started = time.monotonic()
         for _ in range(4):
             self.connect().wait_closed()
-        # Refusals are 100 ms apart: three pauses at least.
-        self.assertGreaterEqual(time.monotonic() - started, 0.3)
+        # Refusals are 100 ms apart: three pauses. Each is counted from the event loop's cached clock, a little in the past; and
+        # without them all four are over in a few milliseconds.
+        self.assertGreaterEqual(time.monotonic() - started, 0.2)
         self.proxy.proc.wait_line(f"port {self.name}: second front-end .* refused", 5, self.mark)
         self.assertEqual(self.proxy.port(self.i)["refused"], 4)
         self.works(fe, link)
