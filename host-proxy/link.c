@@ -15,6 +15,7 @@
 #include "host-proxy/recover.h"
 #include "host-proxy/relay.h"
 #include "host-proxy/session.h"
+#include "host-proxy/together.h"
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
 #include "vmm/hostlib/prog.h"
@@ -85,6 +86,8 @@ void link_close(struct link *l)
 		port->next = NULL;
 	if (port && port->link == l) {
 		port->link = NULL;
+		if (port->session && (port->session->kept || session_announced(port->session)))
+			together_lost(port->session, l->pid);
 		if (port->session && port->session->kept)
 			session_not_kept(port->session);
 	}
@@ -371,10 +374,12 @@ static void on_back_end_lost(struct link *l)
 
 	if (l->state != LINK_UP || !link_set_state(l, LINK_READY))
 		return;
-	if (s && session_announced(s) && l == l->port->link)
+	if (s && session_announced(s) && l == l->port->link) {
+		together_lost(s, l->pid);
 		session_lost(s, "its device was reset");
-	else
+	} else {
 		port_log(l->port, LOG_L_INFO, "back-end lost");
+	}
 }
 
 /* Packets that belong to the session that is up. */

@@ -12,6 +12,7 @@
 #include "host-proxy/link.h"
 #include "host-proxy/port.h"
 #include "host-proxy/session.h"
+#include "host-proxy/together.h"
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/prog.h"
 
@@ -155,6 +156,7 @@ int proxy_open(struct proxy *p, struct event_base *base, const struct proxy_conf
 	LIST_INIT(&p->dead_links);
 	LIST_INIT(&p->dead_sessions);
 	p->started_ns = proxy_now_ns();
+	together_open(p);
 	*what = "memory";
 	p->ports = calloc(conf->num_ports, sizeof(*p->ports));
 	if (!p->ports)
@@ -178,6 +180,7 @@ void proxy_close(struct proxy *p)
 		link_close(LIST_FIRST(&p->new_links));
 	for (unsigned int i = 0; i < p->num_ports; i++)
 		port_close(&p->ports[i]);
+	together_close(p);
 	proxy_reap(p);
 	free(p->ports);
 	p->ports = NULL;

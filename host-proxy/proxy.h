@@ -46,7 +46,8 @@ struct proxy {
 	unsigned int num_new_links;
 	struct link_list dead_links;
 	struct session_list dead_sessions;
-	uint32_t last_session; /* number of the last session, on whichever port */
+	struct event together_ev; /* together.h */
+	uint32_t last_session;	  /* number of the last session, on whichever port */
 	uint64_t started_ns;
 };
 

@@ -8,6 +8,7 @@
 #include "host-proxy/port.h"
 #include "host-proxy/relay.h"
 #include "host-proxy/session.h"
+#include "host-proxy/together.h"
 
 /* One message to send. */
 struct outgoing {
@@ -272,18 +273,14 @@ static void make_ring(struct session *s, struct outgoing *o, uint32_t i, uint32_
 	case 4:
 		make_fd(o, VHOST_USER_SET_VRING_ERR, ring, RING_ERR, i);
 		break;
-	case 5:
-		make_state(o, VHOST_USER_SET_VRING_ENABLE, ring->has_enable, i, ring->enabled);
-		break;
 	default:
-		if (!ring->running)
-			break;
-		make_fd(o, VHOST_USER_SET_VRING_KICK, ring, RING_KICK, i);
-		session_ring_served(s, ring);
+		make_state(o, VHOST_USER_SET_VRING_ENABLE, ring->has_enable, i, ring->enabled);
 	}
 }
 
-#define RING_PARTS 7
+#define RING_PARTS 6
+
+/* All but the start. */
 
 static enum step_result set_rings(struct session *s, struct outgoing *o)
 {
@@ -299,6 +296,52 @@ static enum step_result set_rings(struct session *s, struct outgoing *o)
 			return STEP_MORE;
 	}
 	return STEP_DONE;
+}
+
+/* Starts every second ring from index on. */
+static enum step_result start_rings(struct session *s, struct outgoing *o)
+{
+	struct replay *r = &s->replay;
+
+	while (r->index < s->num_rings) {
+		struct session_ring *ring = &s->rings[r->index];
+
+		if (ring->running) {
+			make_fd(o, VHOST_USER_SET_VRING_KICK, ring, RING_KICK, r->index);
+			session_ring_served(s, ring);
+		}
+		r->index += 2;
+		if (HAS_MESSAGE(o))
+			return STEP_MORE;
+	}
+	return STEP_DONE;
+}
+
+/*
+ * Where rings come in pairs the first of a pair is the one that the device writes to, in network
+ * devices and others. These are started first, in all sessions that come back together, so that
+ * nothing is sent to a receiver that is not there yet. Elsewhere the order means nothing.
+ */
+static enum step_result start_even(struct session *s, struct outgoing *o)
+{
+	return start_rings(s, o);
+}
+
+static enum step_result ask_even(struct session *s, struct outgoing *o)
+{
+	return together_has_others(s) ? ask(s, o) : STEP_DONE;
+}
+
+static enum step_result wait_others(struct session *s, struct outgoing *o)
+{
+	return together_may_send(s) ? STEP_DONE : STEP_WAIT;
+}
+
+static enum step_result start_odd(struct session *s, struct outgoing *o)
+{
+	if (!s->replay.index)
+		s->replay.index = 1;
+	return start_rings(s, o);
 }
 
 static enum step_result set_status(struct session *s, struct outgoing *o)
@@ -339,10 +382,10 @@ static enum step_result send_deferred(struct session *s, struct outgoing *o)
 }
 
 static enum step_result (*const steps[])(struct session *s, struct outgoing *o) = {
-	ask,	    ask_protocol, wait_answers,	  compare,	 set_protocol,
-	ask_queues, wait_answers, compare_queues, set_owner,	 set_features,
-	set_mtu,    set_channel,  set_memory,	  set_inflight,	 set_rings,
-	set_status, confirm,	  wait_answers,	  send_deferred,
+	ask,	      ask_protocol,   wait_answers, compare,	  set_protocol, ask_queues,
+	wait_answers, compare_queues, set_owner,    set_features, set_mtu,	set_channel,
+	set_memory,   set_inflight,   set_rings,    start_even,	  ask_even,	wait_answers,
+	wait_others,  start_odd,      set_status,   confirm,	  wait_answers, send_deferred,
 };
 
 static bool send_one(struct session *s, struct outgoing *o)

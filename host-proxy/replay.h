@@ -3,7 +3,8 @@
  * Telling the next back-end what the last one knew: a cursor over the record, that sends one message
  * whenever the link can take one. First it asks what the back-end offers, since one that offers less
  * than the front-end has acknowledged cannot go on; then come the messages that a front-end would
- * have sent; then the requests that no back-end has answered. The front-end hears nothing of it.
+ * have sent, the starts of rings last; then the requests that no back-end has answered. The front-end
+ * hears nothing of it.
  */
 #ifndef HOST_PROXY_REPLAY_H
 #define HOST_PROXY_REPLAY_H
@@ -29,6 +30,7 @@ struct replay {
 	/* Answers that are waited for, oldest first. */
 	struct replay_ask asks[REPLAY_ASKS];
 	unsigned int num_asks;
+	uint64_t waits_since_ns; /* for others (together.h); 0: not so far yet */
 };
 
 /* The session is REPLAY, its link LINK_UP. */

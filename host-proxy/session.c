@@ -12,6 +12,7 @@
 #include "host-proxy/link.h"
 #include "host-proxy/port.h"
 #include "host-proxy/relay.h"
+#include "host-proxy/together.h"
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/prog.h"
 
@@ -96,6 +97,7 @@ void session_end(struct session *s, enum session_end_by by, bool tell_link, cons
 	close_fds(s);
 	port->session = NULL;
 	LIST_INSERT_HEAD(&port->proxy->dead_sessions, s, next);
+	together_over(s);
 	snprintf(port->last_end, sizeof(port->last_end), "%s: %s", names[by], reason);
 	if (!was_held)
 		port_log(port, LOG_L_INFO, "session %u of pid %d ended: %s", s->id, s->pid,
@@ -475,6 +477,7 @@ void session_replayed(struct session *s)
 
 	if (!session_set_state(s, SESSION_UP))
 		return;
+	s->lost_with = 0;
 	s->replays++;
 	s->port->count.replays++;
 	s->away_ns = 0;

@@ -143,6 +143,7 @@ struct session {
 	bool kept;
 
 	struct replay replay;
+	int lost_with; /* the pid of a VMM: sessions with the same come back together; 0: alone */
 	struct stop stop;
 	uint32_t replays;
 	uint64_t away_ns; /* since when it has been away; 0: it is not */

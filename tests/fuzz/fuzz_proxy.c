@@ -21,6 +21,7 @@
 #include "host-proxy/relay.h"
 #include "host-proxy/session.h"
 #include "host-proxy/status.h"
+#include "host-proxy/together.h"
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
 #include "vmm/hostlib/prog.h"
@@ -674,6 +675,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(base && r.proxy.ports);
 	r.proxy.num_ports = 1;
 	r.port = r.proxy.ports;
+	together_open(&r.proxy);
 	CHECK(port_open(r.port, &r.proxy, &port_conf) == 0);
 	connect_vmm(&r);
 	turn(&r);

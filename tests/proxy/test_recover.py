@@ -13,7 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from proxy import abi, rig  # noqa: E402
 from proxy.frontend import FrontEnd, Memory  # noqa: E402
 from proxy.rig import state  # noqa: E402
-from proxy.test_survival import NEGOTIATION, RING, same_eventfd, same_file  # noqa: E402
+from proxy.test_survival import NEGOTIATION, RING, of_rings, same_eventfd, same_file  # noqa: E402
 from proxy.test_survival import Case as Survival  # noqa: E402
 from proxy.vmm_link import Link  # noqa: E402
 
@@ -94,7 +94,7 @@ class Records(Survival):
         old = dict(link.records)
         self.lose(link)
         link = self.open_link()
-        link.replay(*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD", *RING, *RING)
+        link.replay(*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD", *of_rings(2))
         self.wait_up()
         self.assertEqual(self.last_mark(link), (link.received, 0))
         self.assertEqual(sorted(link.records), sorted(old))
@@ -174,7 +174,7 @@ class Recovery(Base):
         self.lose(link)
         self.assertEqual(fe.get_u64("GET_PROTOCOL_FEATURES"), abi.CARRIED)
         link = self.open_link()
-        got = link.replay(*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD", *RING, *RING,
+        got = link.replay(*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD", *of_rings(2),
                           fds=True)
         self.assertTrue(same_file(got[5].fds[0], memory.fd))
         for packet in got:
@@ -252,7 +252,7 @@ class Recovery(Base):
         old.close()
         link.close()
         link = self.open_link()
-        link.replay(*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD", *RING, *RING)
+        link.replay(*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD", *of_rings(2))
         self.wait_up()
         self.works(fe, link)
 
@@ -263,7 +263,7 @@ class Recovery(Base):
         link.close()
         old.close()
         link = self.open_link()
-        link.replay(*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD", *RING, *RING)
+        link.replay(*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD", *of_rings(2))
         self.wait_up()
         self.works(fe, link)
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from proxy import abi, rig  # noqa: E402
 from proxy.frontend import STATE  # noqa: E402
 from proxy.rig import state  # noqa: E402
-from proxy.test_survival import NEGOTIATION, RING  # noqa: E402
+from proxy.test_survival import NEGOTIATION, RING, of_rings  # noqa: E402
 from proxy.test_survival import Case as Survival  # noqa: E402
 from proxy.vmm_link import Link, Rejected  # noqa: E402
 
@@ -49,7 +49,7 @@ class Replacement(Survival):
         new.back_end_up()
         self.stop_rings(old, 11, 22)
         self.assertEqual(old.session_down(), "another VMM takes over")
-        got = new.replay(*REPLAY, *RING, *RING, CONFIRM)
+        got = new.replay(*REPLAY, *of_rings(2), CONFIRM)
         self.assertEqual([STATE.unpack(packet.payload) for packet in got if packet.name == "SET_VRING_BASE"],
                          [(0, 11), (1, 22)])
         new.expect("SERVING")
@@ -138,7 +138,7 @@ class Replacement(Survival):
         new.expect("SILENT")
         # It is ended; the ring that it did not stop goes on where the region says.
         old.close()
-        got = new.replay(*REPLAY, *RING, *RING)
+        got = new.replay(*REPLAY, *of_rings(2))
         self.assertEqual([STATE.unpack(packet.payload) for packet in got if packet.name == "SET_VRING_BASE"],
                          [(0, 9), (1, 0)])
         new.expect("SERVING")
@@ -163,13 +163,13 @@ class Replacement(Survival):
         old.message("GET_VRING_BASE")
         new.close()
         self.assertEqual(old.session_down(), "the VMM that was to take over is gone")
-        got = old.replay(*REPLAY, *RING, *RING)
+        got = old.replay(*REPLAY, *of_rings(2))
         self.assertEqual(STATE.unpack(got[8].payload), (0, 9))
         self.wait_up()
         self.works(fe, old)
 
     def test_successor_dies_in_the_replay(self):
-        names = [*REPLAY, *RING, *RING]
+        names = [*REPLAY, *of_rings(2)]
         for stop in [*range(0, len(names), 3), len(names)]:
             fe, old, _ = self.running(2)
             new = self.successor()
@@ -245,7 +245,7 @@ class Replacement(Survival):
             new = self.successor()
             self.stop_rings(old, n, n)
             old.session_down()
-            new.replay(*REPLAY, *RING, *RING, CONFIRM)
+            new.replay(*REPLAY, *of_rings(2), CONFIRM)
             new.expect("SERVING")
             self.replaced(old)
             old = new

@@ -71,11 +71,12 @@ class Packet:
 class Link:
     """A link, from HELLO on. Methods that receive check what they receive."""
 
-    def __init__(self, path, timeout=10):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, path, timeout=10, sock=None):
+        self.sock = sock or socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.settimeout(timeout)
         try:
-            self.sock.connect(str(path))
+            if not sock:
+                self.sock.connect(str(path))
         except BaseException:
             self.sock.close()
             raise
