@@ -14,10 +14,39 @@ static bool excused(const struct worker *w, struct kick_watch *k, const struct p
 	return any;
 }
 
+/* It may have been for a frame. Whoever passes kicks on to other workers does not know whose it was: they all count. */
+static bool brought_frame(const struct worker *w, struct kick_watch *k, const struct port *port)
+{
+	uint64_t frames = switch_counter(w->sw, port, CTR_RX_FRAMES);
+	uint64_t due = k->due + (frames - k->frames);
+
+	k->frames = frames;
+	k->due = due < KICKS_DUE ? (uint32_t)due : KICKS_DUE;
+	if (!k->due)
+		return false;
+	k->due--;
+	return true;
+}
+
+/* It may have been asked for before the rings were polled again. */
+static bool was_asked(const struct worker *w, struct kick_watch *k, const struct port *port)
+{
+	uint64_t arms = 0;
+
+	for (unsigned int i = 0; i < w->sw->num_workers; i++)
+		arms += __atomic_load_n(&w->sw->workers[i].arms, __ATOMIC_RELAXED);
+	if (arms != k->arms)
+		k->late = port->num_tx;
+	k->arms = arms;
+	if (!k->late)
+		return false;
+	k->late--;
+	return true;
+}
+
 bool worker_kicked(struct worker *w, struct port *port, bool polling)
 {
 	struct kick_watch *k = &w->kicks[port->index];
-	uint64_t frames = w->counters[port->index].v[CTR_RX_FRAMES];
 	bool vain;
 
 	if (port->kicks.held)
@@ -26,11 +55,13 @@ bool worker_kicked(struct worker *w, struct port *port, bool polling)
 		k->since_ns = w->now_ns;
 		k->in_vain = 0;
 		k->excused = 0;
+		k->due = KICKS_DUE;
 	}
-	vain = !excused(w, k, port) && (polling || frames == k->frames);
+	vain = !excused(w, k, port);
+	if (vain && brought_frame(w, k, port))
+		vain = polling && !was_asked(w, k, port);
 	if (vain)
 		k->in_vain += polling ? KICKS_SEEN : 1;
-	k->frames = frames;
 	if (k->in_vain <= KICKS_IN_VAIN)
 		return vain;
 	k->in_vain = 0;

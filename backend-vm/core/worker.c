@@ -147,6 +147,7 @@ bool worker_arm(struct worker *w)
 	bool work = false;
 
 	w->limited_until = 0;
+	worker_add(&w->arms, 1);
 	for (unsigned int i = 0; i < w->num_rings; i++) {
 		struct vring *vr = w->rings[i];
 		const struct rate_limit *limit = &vr->port->limit;

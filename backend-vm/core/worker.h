@@ -62,6 +62,7 @@ struct worker {
 	uint64_t bursts;
 	uint64_t polls;
 	uint64_t sleeps;
+	uint64_t arms; /* times it asked for kicks */
 	uint64_t frames;
 	uint64_t busy_cycles; /* of rounds that found frames */
 	struct worker_counters counters[BE_PORTS_MAX];

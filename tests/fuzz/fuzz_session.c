@@ -300,7 +300,7 @@ static void use_worker(struct peer *p, uint8_t which)
 		worker_round(w);
 		return;
 	}
-	for (unsigned int i = 0; i <= KICKS_IN_VAIN; i++)
+	for (unsigned int i = 0; i <= KICKS_DUE + KICKS_IN_VAIN; i++)
 		worker_kicked(w, &p->port, which & 0x40);
 }
 

@@ -384,8 +384,8 @@ static void kicks_in_vain_are_held_off(void **state)
 	be_options_init(&o);
 	o.poll = BE_POLL_NEVER;
 	poller_init(&p, &o, now);
-	/* The first one has not been followed by anything yet. */
-	kicks(0, KICKS_IN_VAIN + 1, false);
+	/* The first one may have been for a message, and some may have come ahead of their frames. */
+	kicks(0, 1 + KICKS_DUE + KICKS_IN_VAIN, false);
 	assert_false(ports[0].port.kicks.held);
 	kicks(0, 1, false);
 	assert_true(ports[0].port.kicks.held);
@@ -409,7 +409,7 @@ static void kicks_in_vain_are_held_off(void **state)
 	assert_true(poller_sleep(&p, &sw->workers[0], now, &deadline));
 	assert_true(deadline == UINT64_MAX);
 	/* Again at once: longer. */
-	kicks(0, KICKS_IN_VAIN + 2, false);
+	kicks(0, 1 + KICKS_DUE + KICKS_IN_VAIN + 1, false);
 	assert_true(ports[0].port.kicks.held);
 	switch_set_time(sw, now + KICKS_HOLD_NS);
 	assert_true(ports[0].port.kicks.held);
@@ -450,6 +450,59 @@ static void kicks_for_work_are_welcome(void **state)
 		fill(0, 0, 1, 60);
 		switch_poll(sw);
 	}
+	assert_true(ports[0].port.kicks.held);
+}
+
+/* The worker is about to sleep, and finds that a driver has just made a frame available. */
+static void almost_sleeps(unsigned int port)
+{
+	assert_false(worker_arm(&sw->workers[0]));
+	fill(port, 0, 1, 60);
+	assert_true(worker_arm(&sw->workers[0]));
+	worker_disarm(&sw->workers[0]);
+	assert_int_equal(switch_poll(sw), 1);
+}
+
+/*
+ * Drivers that lose the processor between deciding to kick and doing so: their kicks come when the frame has long been
+ * taken and the rings are polled again.
+ */
+static void late_kicks_are_honest(void **state)
+{
+	struct worker *w = &sw->workers[0];
+	unsigned int all = 5 * (KICKS_IN_VAIN + KICKS_DUE);
+
+	for (unsigned int i = 0; i < all; i++) {
+		almost_sleeps(0);
+		assert_false(worker_kicked(w, &ports[0].port, true));
+	}
+	/* Now late, now in time. */
+	for (unsigned int i = 0; i < all; i++) {
+		almost_sleeps(1);
+		assert_false(worker_kicked(w, &ports[1].port, true));
+		assert_false(worker_kicked(w, &ports[1].port, false));
+		fill(1, 0, 1, 60);
+		assert_int_equal(switch_poll(sw), 1);
+	}
+	/* Both rings of a port, for being armed once. */
+	for (unsigned int i = 0; i < all; i++) {
+		almost_sleeps(2);
+		fill(2, 1, 1, 60);
+		assert_int_equal(switch_poll(sw), 1);
+		assert_false(worker_kicked(w, &ports[2].port, true));
+		assert_false(worker_kicked(w, &ports[2].port, true));
+	}
+	for (unsigned int p = 0; p < PORTS; p++)
+		assert_false(ports[p].port.kicks.held);
+	/* Having been armed is no excuse for kicks without a frame, nor for more than there are rings. */
+	for (unsigned int i = 0; i < KICKS_DUE; i++)
+		worker_kicked(w, &ports[0].port, false);
+	for (unsigned int i = 0; i < KICKS_IN_VAIN / KICKS_SEEN + 1; i++) {
+		worker_arm(w);
+		worker_disarm(w);
+		assert_true(worker_kicked(w, &ports[0].port, true));
+	}
+	switch_poll(sw);
 	assert_true(ports[0].port.kicks.held);
 }
 
@@ -541,6 +594,7 @@ int main(void)
 		T(frames_taken_ahead_are_work),
 		T(kicks_in_vain_are_held_off),
 		T(kicks_for_work_are_welcome),
+		T(late_kicks_are_honest),
 		cmocka_unit_test(messages_are_paid_for),
 		cmocka_unit_test(options_are_read),
 	};
