@@ -115,6 +115,15 @@ static enum vu_rule set_vring_addr(struct session *s, struct passage *p)
 	return VU_RULE_NONE;
 }
 
+/* What the last run left of the ring's position says nothing about the run that this message begins. */
+static bool forget_position(const struct session *s, uint32_t index)
+{
+	const struct session_ring *ring = &s->rings[index];
+
+	return s->state != SESSION_UP || ring->served || !s->inflight_told ||
+	       index >= s->inflight_rings || !inflight_zero(s->inflight, index);
+}
+
 static void note_vring_fd(const struct session *s, struct session_ring *ring, enum ring_fd kind)
 {
 	ring->told[kind] = true;
@@ -132,6 +141,10 @@ static enum vu_rule set_vring_fd(struct session *s, struct wire_msg *in, enum ri
 	struct session_ring *ring = &s->rings[index];
 	uint64_t id;
 
+	if (kind == RING_KICK && !forget_position(s, index)) {
+		p->why = "the region of ring positions fails";
+		return VU_RULE_SPACE;
+	}
 	if (!in->num_fds) {
 		fd_close(&ring->fds[kind]);
 		note_vring_fd(s, ring, kind);

@@ -178,9 +178,11 @@ void vring_start(struct port *port, struct vring *vr)
 		.event_idx = has(port->features, VIRTIO_F_EVENT_IDX_BIT),
 		.indirect = has(port->features, VIRTIO_F_INDIRECT_DESC_BIT),
 		.track = vring_track(port, vr),
+		.resume = vr->inherited,
 	};
 
 	vr->state = VRING_STARTED;
+	vr->inherited = false;
 	vr->failed = false;
 	vr->dirty = false;
 	vr->map = port->map;
@@ -195,18 +197,19 @@ void vring_start(struct port *port, struct vring *vr)
 		      vr->vq.resumed ? "goes on where another back-end was" : "started");
 }
 
+/*
+ * Where the ring has stopped stays noted (abi/inflight.h): if this back-end dies before the front-end's side hears of
+ * it, the next one is asked again.
+ */
 void vring_stop(struct vring *vr)
 {
-	struct inflight_ring *track = vring_track(vr->port, vr);
-
 	if (vr->state == VRING_STARTED) {
 		vring_return_ahead(vr);
 		vq_dev_stop(&vr->vq);
 		vr->base = vq_dev_base(&vr->vq);
 	}
-	if (track)
-		vq_track_stopped(track);
 	vr->state = VRING_STOPPED;
+	vr->inherited = false;
 	vr->call_due = false;
 	vr->routed = false;
 	vr->failed = false;
@@ -236,7 +239,11 @@ static void port_move_rings(struct port *port)
 void port_stop_rings(struct port *port, bool disable)
 {
 	for (unsigned int i = 0; i < PORT_VRINGS; i++) {
+		struct inflight_ring *track = vring_track(port, &port->vrings[i]);
+
 		vring_stop(&port->vrings[i]);
+		if (track)
+			vq_track_stopped(track);
 		if (disable)
 			port->vrings[i].enable = false;
 	}
@@ -293,6 +300,7 @@ static void port_track(struct port *port, struct port_window window, unsigned in
 	for (unsigned int i = 0; i < PORT_VRINGS; i++) {
 		struct vring *vr = &port->vrings[i];
 
+		vr->inherited = vr->state == VRING_STOPPED && vring_track(port, vr);
 		if (vr->state == VRING_STARTED)
 			vq_dev_track(&vr->vq, vring_track(port, vr));
 	}
@@ -419,6 +427,7 @@ static void port_reset(struct port *port)
 		vr->has_kick = false;
 		vr->has_call = false;
 		vr->has_err = false;
+		vr->inherited = false;
 		vr->call_due = false;
 		vr->routed = false;
 		vr->failed = false;

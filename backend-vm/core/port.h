@@ -75,6 +75,7 @@ struct vring {
 	bool has_kick;
 	bool has_call;
 	bool has_err;
+	bool inherited; /* what is noted of its position is a predecessor's */
 	bool call_due;	/* it goes on after a predecessor, whose last call may not have been made */
 	bool enabled;	/* data path: started, and enabled or auto-enabled */
 	bool dirty;	/* data path: has put entries that are not published */

@@ -31,7 +31,7 @@ enum outcome port_fail_rule(struct port *port, const struct vhost_user_msg *msg,
 void port_update(struct port *port);
 
 void vring_start(struct port *port, struct vring *vr);
-/* For good: a successor begins at the base it is told. */
+/* At this back-end for good; where it stopped stays noted for a successor. */
 void vring_stop(struct vring *vr);
 /* Calls the driver of a ring that went on after a predecessor, once it can be called. */
 void vring_call_due(struct port *port, struct vring *vr);

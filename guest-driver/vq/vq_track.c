@@ -69,7 +69,7 @@ static bool resume_split(struct vq_dev *vq)
 int vq_track_resume(struct vq_dev *vq)
 {
 	const struct inflight_ring *t = vq->conf.track;
-	uint32_t state = t ? vq_load32(&t->state) : INFLIGHT_STOPPED;
+	uint32_t state = t && vq->conf.resume ? vq_load32(&t->state) : INFLIGHT_STOPPED;
 
 	if (state == INFLIGHT_STOPPED)
 		return 0;
@@ -93,6 +93,10 @@ void vq_track_begin(struct vq_dev *vq)
 		return;
 	/* A successor of ours that comes now begins as we did; one that resumed finds the same again. */
 	pos = vq->packed ? vq_packed_position(vq) : vq->skew;
+	if (!vq->resumed) {
+		vq_track_stopped(t); /* an earlier run's */
+		vq_step();
+	}
 	vq_store32(&t->size, vq->size);
 	vq_store32(&t->before, pos);
 	vq_store32(&t->after, pos);

@@ -29,6 +29,7 @@ static void start(struct run *r)
 
 		conf.map = &r->d.map[k];
 		conf.track = r->d.tracked ? &r->d.track[k] : NULL;
+		conf.resume = true;
 		rc[k] = vq_dev_start(&r->vq[k], &conf);
 		if (r->vq[k].size > SIZE_MAX_)
 			vq_dev_stop(&r->vq[k]);

@@ -41,6 +41,7 @@ static void start(struct run *r)
 	conf = r->d.conf;
 	conf.map = &r->d.map[0];
 	conf.track = r->d.tracked ? &r->d.track[0] : NULL;
+	conf.resume = true;
 	rc = vq_dev_start(&r->vq, &conf);
 	CHECK(rc == 0 || rc == -EPROTO);
 	CHECK((rc == 0) == (r->vq.broken == VQ_OK));

@@ -273,6 +273,11 @@ class Positions(Case):
         link.inflight_fd = packet.fds[0]
         return link
 
+    @staticmethod
+    def rings_told(link):
+        """The rest of a replay with two rings."""
+        return [link.serve(name) for name in [*RING, *RING]]
+
     def test_message(self):
         _, link, _ = self.running()
         size, offset, queues, queue_size, _ = struct.unpack("<QQHHI", link.inflight)
@@ -293,6 +298,35 @@ class Positions(Case):
         self.fill(link)
         self.lose(link)
         self.assertEqual(self.slots(self.next_link()), [1, 0, 1, 0, 0, 0, 0, 0])
+
+    def test_stopped_and_lost_with_the_answer(self):
+        # The back-end has carried GET_VRING_BASE out, which nobody knows: the next one finds what it noted.
+        fe, link, _ = self.running(2)
+        fe.send("GET_VRING_BASE", state(1, 0))
+        for _ in range(2):
+            self.fill(link)
+            link.message("GET_VRING_BASE")
+            self.lose(link)
+            link = self.next_link()
+            self.assertEqual(self.slots(link), [1, 1, 0, 0, 0, 0, 0, 0])
+            self.rings_told(link)
+        link.reply(link.message("GET_VRING_BASE"), STATE.pack(1, 12))
+        self.assertEqual(STATE.unpack(fe.recv().payload), (1, 12))
+        # Now it is known. What begins next begins where the front-end says, whoever gets to see it.
+        self.fill(link)
+        fe.send("SET_VRING_BASE", state(1, 3))
+        fe.send("SET_VRING_KICK", u64(1), [self.rings[1].kick_fd])
+        link.message("SET_VRING_BASE")
+        self.assertEqual(self.proxy.port(self.i)["front_end"]["rings"][1]["running"], True)
+        self.lose(link)
+        link = self.next_link()
+        self.assertEqual(self.slots(link), [1, 0, 0, 0, 0, 0, 0, 0])
+        self.assertEqual(STATE.unpack(self.rings_told(link)[8].payload), (1, 3))
+        # A kick for a ring that runs begins nothing.
+        self.fill(link)
+        fe.send("SET_VRING_KICK", u64(1), [self.rings[1].kick_fd])
+        link.message("SET_VRING_KICK").close()
+        self.assertEqual(self.slots(link), [1] * 8)
 
     def test_reset_and_start_while_away(self):
         # The position of the first run says nothing about the second.

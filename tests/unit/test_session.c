@@ -483,12 +483,39 @@ static void a_successor_goes_on(void **state)
 	serve(2);
 	assert_int_equal(fake_tx_done(&f), 5);
 	assert_int_equal(stop_and_base(1), 5);
-	assert_int_equal(slot(1)->state, INFLIGHT_STOPPED);
 	assert_int_equal(slot(0)->state, INFLIGHT_SPLIT);
-	/* Stopped is stopped: from here on the front-end's word counts. */
+	/* The proxy has heard of it, and has zeroed the slot: from here on the front-end's word counts. */
+	slot(1)->state = INFLIGHT_STOPPED;
 	replay(5);
 	kick(1);
 	assert_int_equal(f.calls[1], 0);
+	assert_int_equal(stop_and_base(1), 5);
+}
+
+/* GET_VRING_BASE is carried out, and the back-end dies before anybody has the answer: the next one is asked again. */
+static void dies_with_the_answer(void **state)
+{
+	static const uint8_t frame[64];
+
+	begin_kept(V1 | PROTO);
+	for (unsigned int i = 0; i < 5; i++)
+		fake_tx(&f, NULL, frame, sizeof(frame));
+	serve(3);
+	for (unsigned int i = 0; i < 3; i++) {
+		assert_int_equal(stop_and_base(1), 3);
+		replay(0);
+		kick(1);
+		assert_int_equal(f.calls[1], 1);
+	}
+	serve(2);
+	assert_int_equal(fake_tx_done(&f), 5);
+	assert_int_equal(stop_and_base(1), 5);
+	/* What this back-end knows itself it does not take from there. */
+	slot(1)->before = 7;
+	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_BASE, 1, 5), 0);
+	kick(1);
+	assert_int_equal(f.calls[1], 1);
+	assert_int_equal(slot(1)->before, 0);
 	assert_int_equal(stop_and_base(1), 5);
 }
 
@@ -520,11 +547,12 @@ static void resets_forget_positions(void **state)
 		kick(0);
 		kick(1);
 	}
-	/* A ring that this back-end never ran is forgotten as well when the front-end stops it. */
+	/* A ring that this back-end was never told to run is its own, too, once the front-end has stopped it. */
 	replay(0);
 	assert_int_equal(slot(0)->state, INFLIGHT_SPLIT);
 	assert_int_equal(stop_and_base(0), 0);
-	assert_int_equal(slot(0)->state, INFLIGHT_STOPPED);
+	kick(0);
+	assert_int_equal(f.calls[0], 0);
 }
 
 /* What a predecessor left is not trusted; the ring is broken until it is stopped and started again. */
@@ -556,7 +584,7 @@ static void another_place(void **state)
 	assert_int_equal(other[0].state, INFLIGHT_SPLIT);
 	assert_int_equal(other[1].state, INFLIGHT_SPLIT);
 	assert_int_equal(other[2].state, INFLIGHT_PACKED); /* not this back-end's business yet */
-	assert_int_equal(stop_and_base(1), 0);
+	assert_int_equal(fake_u64(&f, VHOST_USER_SET_STATUS, 0), 0);
 	assert_int_equal(other[1].state, INFLIGHT_STOPPED);
 	assert_int_equal(slot(1)->state, INFLIGHT_SPLIT);
 }
@@ -580,6 +608,11 @@ static void positions_of_packed_rings(void **state)
 	assert_int_equal(f.calls[1], 1);
 	serve(1);
 	assert_int_equal(ring[3].flags & VRING_PACKED_DESC_F_USED, VRING_PACKED_DESC_F_USED);
+	assert_int_equal(stop_and_base(1), 0x80048004);
+	/* Nobody has heard that. */
+	replay(0x80008000);
+	kick(1);
+	assert_int_equal(f.calls[1], 1);
 	assert_int_equal(stop_and_base(1), 0x80048004);
 }
 
@@ -671,6 +704,7 @@ int main(void)
 		T(ring_errors_do_not_end_the_session),
 		T(reset_stops_everything),
 		T(a_successor_goes_on),
+		T(dies_with_the_answer),
 		T(a_late_call_fd),
 		T(resets_forget_positions),
 		T(positions_that_make_no_sense),

@@ -77,6 +77,7 @@ void vq_test_stored(void); /* guest-driver/vq/vq_barrier.h */
 
 static struct shape shape;
 static struct world worlds[DEATHS + 1];
+static struct world stopped;
 static unsigned int depth;
 static bool armed;
 static unsigned int deaths[DEATHS];
@@ -239,13 +240,15 @@ static struct vq_dev_conf conf_of(struct world *w, uint32_t base)
 		.in_order = shape.in_order,
 		.indirect = true,
 		.track = &w->track,
+		.resume = true,
 	};
 }
 
-static void start(struct world *w, uint32_t base)
+static void start(struct world *w, uint32_t base, bool resume)
 {
 	struct vq_dev_conf conf = conf_of(w, base);
 
+	conf.resume = resume;
 	assert_int_equal(vq_dev_start(&w->vq, &conf), 0);
 }
 
@@ -308,6 +311,40 @@ static bool is_end_of_burst(const struct world *w, unsigned int chains)
 	return false;
 }
 
+static uint32_t first_base(void)
+{
+	if (!shape.packed)
+		return (uint16_t)(65530 + shape.left_out);
+	return 0x80008000u + shape.left_out;
+}
+
+static void serve_all(struct world *w)
+{
+	serve(w, 5);
+	while (burst(w, BURST_MAX))
+		;
+	collect(w);
+	assert_int_equal(w->d.back, w->d.added);
+	assert_int_equal(w->worked, w->d.added);
+}
+
+/* It has said where it stopped, nobody has heard it, and it is dead: another one says the same, and goes on there. */
+static void die_stopped(const struct world *w, uint32_t base)
+{
+	struct vq_chain *chain = stopped.chain;
+
+	stopped = *w;
+	stopped.chain = chain;
+	for (unsigned int i = 0; i < 2; i++) {
+		start(&stopped, first_base(), true);
+		assert_true(stopped.vq.resumed);
+		assert_int_equal(vq_dev_base(&stopped.vq), base);
+		vq_dev_stop(&stopped.vq);
+	}
+	start(&stopped, first_base(), true);
+	serve_all(&stopped);
+}
+
 /* worlds[depth] is what a device left: a new one goes on. eager: the driver went on first. */
 static void go_on(struct world *w, uint32_t base, bool eager)
 {
@@ -319,7 +356,7 @@ static void go_on(struct world *w, uint32_t base, bool eager)
 			;
 	}
 	armed = depth < DEATHS;
-	start(w, base);
+	start(w, base, true);
 	armed = false;
 	collect(w);
 	/* Whole bursts only, and what was not given back is worked on again. */
@@ -336,22 +373,10 @@ static void go_on(struct world *w, uint32_t base, bool eager)
 		serve(w, 1); /* where SET_VRING_BASE cannot say it */
 	base = vq_dev_base(&w->vq);
 	vq_dev_stop(&w->vq);
-	vq_track_stopped(&w->track);
-	start(w, base);
+	die_stopped(w, base);
+	start(w, base, false);
 	assert_false(w->vq.resumed);
-	serve(w, 5);
-	while (burst(w, BURST_MAX))
-		;
-	collect(w);
-	assert_int_equal(w->d.back, w->d.added);
-	assert_int_equal(w->worked, w->d.added);
-}
-
-static uint32_t first_base(void)
-{
-	if (!shape.packed)
-		return (uint16_t)(65530 + shape.left_out);
-	return 0x80008000u + shape.left_out;
+	serve_all(w);
 }
 
 void vq_test_stored(void)
@@ -411,7 +436,7 @@ static void die_everywhere(struct shape s)
 	memset(deaths, 0, sizeof(deaths));
 	init(w);
 	armed = true;
-	start(w, first_base());
+	start(w, first_base(), true);
 	serve(w, 24);
 	armed = false;
 	vq_dev_stop(&w->vq);
@@ -587,5 +612,8 @@ int main(void)
 		if (!worlds[i].chain)
 			return 1;
 	}
+	stopped.chain = malloc(sizeof(struct vq_chain));
+	if (!stopped.chain)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,10 +111,12 @@ struct vq_dev_conf {
 	bool event_idx;
 	bool indirect;
 	/*
-	 * Where the ring's positions are kept for a successor (abi/inflight.h), 8-aligned; NULL: nowhere. If it says
-	 * that the ring runs, the start goes on there, not from base. Borrowed until vq_dev_stop() or vq_dev_track().
+	 * Where the ring's positions are kept for a successor (abi/inflight.h), 8-aligned; NULL: nowhere. Borrowed
+	 * until vq_dev_stop() or vq_dev_track().
 	 */
 	struct inflight_ring *track;
+	/* A predecessor left what is there. If it says that the ring runs, the start goes on there, not from base. */
+	bool resume;
 };
 
 /*
@@ -180,10 +182,10 @@ struct vq_dev {
 };
 
 /*
- * Looks the three ring parts up and starts from conf->base; a split ring's used index is taken from the ring. Where
- * conf->track says that a predecessor ran the ring, goes on where that one was instead, after finishing the burst it
- * may have been publishing; then vq->resumed is set, and the driver should be called once. From then on the ring's
- * positions are kept there.
+ * Looks the three ring parts up and starts from conf->base; a split ring's used index is taken from the ring. With
+ * conf->resume, and where conf->track says that a predecessor ran the ring, goes on where that one was instead, after
+ * finishing the burst it may have been publishing; then vq->resumed is set, and the driver should be called once. From
+ * then on the ring's positions are kept there.
  * Returns 0, or -EPROTO with vq->broken set; the queue is then stopped.
  */
 int vq_dev_start(struct vq_dev *vq, const struct vq_dev_conf *conf);
@@ -206,7 +208,7 @@ void vq_dev_stop(struct vq_dev *vq);
  */
 void vq_dev_track(struct vq_dev *vq, struct inflight_ring *track);
 
-/* Notes that the ring does not run: the next start there begins at its base. Whose ring it is must have stopped it. */
+/* Notes that the ring has no position any more: whoever starts it begins at its base. It must have been stopped. */
 void vq_track_stopped(struct inflight_ring *track);
 
 /* The position for GET_VRING_BASE, to be given to a later start; also of a stopped or broken queue. */
