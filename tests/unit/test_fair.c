@@ -299,7 +299,7 @@ static void limited_port_lets_sleep(void **state)
 	struct worker *w;
 	struct be_options o;
 	struct poller p;
-	uint64_t deadline, now = START;
+	uint64_t deadline = 0, now = START;
 
 	teardown(state);
 	start("switch port.a.pps=1k");
@@ -343,7 +343,7 @@ static void frames_taken_ahead_are_work(void **state)
 {
 	struct be_options o;
 	struct poller p;
-	uint64_t deadline, now = START;
+	uint64_t deadline = 0, now = START;
 
 	teardown(state);
 	start("switch port.a.pps=4k");
@@ -379,7 +379,7 @@ static void kicks_in_vain_are_held_off(void **state)
 {
 	struct poller p;
 	struct be_options o;
-	uint64_t deadline, now = START;
+	uint64_t deadline = 0, now = START;
 
 	be_options_init(&o);
 	o.poll = BE_POLL_NEVER;
