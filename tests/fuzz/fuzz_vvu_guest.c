@@ -5,13 +5,21 @@
  * (bit 0: the driver is up; bit 1 explicit offsets, 2 EVENT_IDX, 3 packed, 4 in order, 5 the device
  * is to replace another, 6 memory is populated first) and a list of operations.
  *
+ * What the kernel says of the front-end's files can be what a fuzzer's host never says (__wrap_): a full
+ * file system, pages that are not to be had, no watch of inotify.
+ *
  * Invariants: without a session no eventfd of a peer is attached; in the end nothing is left of
  * slots, routes, eventfds or descriptors.
  */
+#include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "abi/inflight.h"
@@ -63,6 +71,47 @@ static void once(void)
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, alive) == 0);
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, gone) == 0);
 	close(gone[1]);
+}
+
+/* --- what the kernel says --- */
+
+static struct {
+	bool limited;	/* the file system has an end */
+	bool full;	/* ... and it is there */
+	bool no_pages;	/* none can be had */
+	bool unwatched; /* no watch can be had */
+} host;
+
+int __real_fstatfs(int fd, struct statfs *fs);
+int __real_madvise(void *at, size_t bytes, int advice);
+int __real_inotify_add_watch(int fd, const char *path, uint32_t mask);
+int __wrap_fstatfs(int fd, struct statfs *fs);
+int __wrap_madvise(void *at, size_t bytes, int advice);
+int __wrap_inotify_add_watch(int fd, const char *path, uint32_t mask);
+
+int __wrap_fstatfs(int fd, struct statfs *fs)
+{
+	int ret = __real_fstatfs(fd, fs);
+
+	fs->f_blocks = host.limited ? 1024 : 0;
+	fs->f_bfree = host.full ? 0 : 1;
+	return ret;
+}
+
+int __wrap_madvise(void *at, size_t bytes, int advice)
+{
+	if (!host.no_pages || advice != MADV_POPULATE_READ)
+		return __real_madvise(at, bytes, advice);
+	errno = EFAULT;
+	return -1;
+}
+
+int __wrap_inotify_add_watch(int fd, const char *path, uint32_t mask)
+{
+	if (!host.unwatched)
+		return __real_inotify_add_watch(fd, path, mask);
+	errno = ENOSPC;
+	return -1;
 }
 
 static uint64_t bar(const struct run *r, unsigned int index)
@@ -462,6 +511,13 @@ static void time_passes(struct run *r)
 		let_expire(r->dev->link.retry);
 	if (what & 32)
 		let_expire(r->dev->shm.watch.again);
+	for (unsigned int i = 0; (what & 64) && i < QUEUES; i++) {
+		struct vvu_kick *kick = &r->dev->kicks[i];
+
+		kick->busy_until = kick->busy_until && (what & 128) ? 1 : kick->busy_until;
+	}
+	if (what & 64)
+		let_expire(r->dev->kick_timer);
 	fake_step(&r->f);
 }
 
@@ -494,6 +550,28 @@ static void scarcity(struct run *r)
 	if ((what & 16) && r->dev->link.sock >= 0)
 		CHECK(setsockopt(r->dev->link.sock, SOL_SOCKET, SO_SNDBUF, &smallest,
 				 sizeof(smallest)) == 0);
+}
+
+/* Of memory and of watches; a hole in a file. */
+static void scarce_memory(struct run *r)
+{
+	uint8_t what = input_u8(r->in);
+
+	host.limited = what & 1;
+	host.full = what & 2;
+	host.no_pages = what & 4;
+	host.unwatched = what & 8;
+	if (what & 16)
+		CHECK(fallocate(files[what >> 5 & 1], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				FILE_BYTES / 2) == 0);
+}
+
+/* Another VM has an eventfd, or it has it no more. */
+static void elsewhere(struct run *r)
+{
+	uint8_t which = input_u8(r->in);
+
+	fake_elsewhere(&r->f, which < EVENTFDS ? events[which] : -1);
 }
 
 static void status(struct run *r)
@@ -563,8 +641,9 @@ static void machine_reset(struct run *r)
 static void seldom(struct run *r, unsigned int which)
 {
 	static void (*const ops[])(struct run * r) = {
-		step,	       proxy_text, time_passes, memory_goes, scarcity, status, fit_windows,
-		refuse_device, step,	   step,	step,	     step,     step,   step,
+		step,	proxy_text,  time_passes,   memory_goes,   scarcity,
+		status, fit_windows, refuse_device, scarce_memory, elsewhere,
+		step,	step,	     step,	    step,
 	};
 
 	ops[which % ARRAY_LEN(ops)](r);
@@ -641,6 +720,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	once();
 	fds = fake_num_fds();
 	memset(&r, 0, sizeof(r));
+	memset(&host, 0, sizeof(host));
 	r.in = &in;
 	start(&r);
 	for (unsigned int i = 0; i < OPS_MAX && input_left(&in); i++)
@@ -651,11 +731,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(fake_num_ioevents(&r.f) == 0);
 	CHECK(fake_num_irqfds(&r.f) == 0);
 	CHECK(fake_num_routes(&r.f) == 0);
+	CHECK(r.f.watchers == 0);
 	fake_proxy_free(&r.proxy);
 	fake_free(&r.f);
 	CHECK(fake_num_fds() == fds);
 	for (unsigned int i = 0; i < 2; i++)
-		CHECK(ftruncate(files[i], FILE_BYTES) == 0);
+		CHECK(ftruncate(files[i], FILE_BYTES) == 0 &&
+		      fallocate(files[i], 0, 0, FILE_BYTES) == 0);
 	for (unsigned int i = 0; i < EVENTFDS; i++) {
 		eventfd_t count;
 

@@ -181,6 +181,16 @@ def vvu_guest():
               b"\x47" + session)
     write("vvu_guest", "scarce", b"".join(b"\x58" + bytes([1 << i]) + begun + table + answer(5) + step + b"\x58" + bytes([1 << i]) +
                                          vrings + doorbells + kicks + again for i in range(4)).join((b"\x07", b"")))
+    # 160: little memory (1 limited, 2 full, 4 no page, 8 no watch, 16 a hole, 32 in the other file); 178: another VM has an eventfd.
+    beat = b"\x46\x20" + step
+    for name, before, after in (("hole", b"\xa0\x03", b"\xa0\x13" + beat), ("hole_other", b"\xa0\x01", b"\xa0\x33" + beat),
+                                ("hole_fault", b"\xa0\x03", b"\xa0\x17\x46\x08" + step), ("lacks", b"\xa0\x03", b"\xa0\x17" + beat),
+                                ("unwatched", b"\xa0\x08", b"\x46\x21" + step), ("lengths", b"\xa0\x0b", b"\x46\x27" + step)):
+        write("vvu_guest", "memory_" + name, b"\x07" + post + up + send(1) + step + answer(1, 1 << 32) + step + before + table +
+              answer(5) + step + after + step + status + again + session)
+    for name, later in (("given_up", b"\xb2\xff\x34\x40" + step), ("kept", b"\x34\x40" + step + b"\x34\xc0" + step)):
+        write("vvu_guest", "elsewhere_" + name, b"\x07" + post + up + send(1) + step + answer(1, 1 << 32) + step + table + answer(5) +
+              step + b"\xb2\x00" + vrings + later + kicks + status + again + session)
     write("vvu_guest", "windows", b"\x07" + b"".join(bytes([124, bits, a, a, b]) for bits in (0, 4, 8, 19)
                                                    for a, b in ((0, 1), (30, 47), (47, 47), (20, 21))))
     write("vvu_guest", "registers", b"\x00" + b"".join(

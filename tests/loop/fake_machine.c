@@ -162,6 +162,8 @@ static int op_irqfd_add(void *ctx, int gsi, int fd)
 		return -ENOMEM;
 	if (id == UINT64_MAX)
 		return -EINVAL;
+	if (f->elsewhere && id == f->elsewhere - 1)
+		return -EBUSY;
 	require(f->routes[gsi].used, "irqfd_add of no route");
 	for (unsigned int i = 0; i < ARRAY_LEN(f->irqfds); i++) {
 		struct fake_irqfd *e = &f->irqfds[i];
@@ -453,6 +455,11 @@ void fake_wait(struct fake_machine *f, unsigned int ms)
 	event_base_loopexit(f->base, &tv);
 	event_base_dispatch(f->base);
 	fake_step(f);
+}
+
+void fake_elsewhere(struct fake_machine *f, int fd)
+{
+	f->elsewhere = fd < 0 ? 0 : eventfd_id(fd) + 1;
 }
 
 unsigned int fake_take_msis(struct fake_machine *f, unsigned int data)

@@ -56,6 +56,7 @@ struct fake_machine {
 	unsigned int slot_adds;
 	/* Failures to order: the next n calls fail with that errno. */
 	unsigned int fail_slot_add, fail_ioeventfd_add, fail_irqfd_add, fail_route_add;
+	uint64_t elsewhere; /* number of an eventfd that another VM has, from 1; 0: none */
 	struct gd_platform platform;
 };
 
@@ -83,6 +84,9 @@ uint8_t *fake_memory(struct fake_machine *f, uint64_t gpa, uint64_t size);
 void fake_step(struct fake_machine *f);
 /* Lets the main loop wait for up to ms, for timers. */
 void fake_wait(struct fake_machine *f, unsigned int ms);
+
+/* Another VM has the eventfd behind fd: no irqfd for it here. -1: none has any more. */
+void fake_elsewhere(struct fake_machine *f, int fd);
 
 /* Interrupts with that data word so far; and forgets them. */
 unsigned int fake_take_msis(struct fake_machine *f, unsigned int data);
