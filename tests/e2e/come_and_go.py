@@ -5,8 +5,8 @@ Front-ends come, talk and go, again and again, in every way there is to go; noth
 
   server  scripted front-ends connect to the port
   client  the port connects to them
-  qemu    QEMU guests, to a port of each mode in turn: driver unbound and bound, link off and on, reset or reboot, then killed
-          (in the middle of a transfer, too) or ended
+  qemu    QEMU guests, to a port of each mode in turn: driver unbound and bound, link off and on, connection cut and made
+          again, reset or reboot, then killed (in the middle of a transfer, too) or ended
 
 Each scripted round is a front-end with rings of the next kind (KINDS) which exchanges frames with one that stays, and leaves in
 the next way (Ways). From the end of the warm-up on, in which every kind has left in every way, no program may have more
@@ -173,11 +173,6 @@ class Rounds:
     def __init__(self, run, path):
         self.run, self.path = run, path
         self.listener = None
-        if path.modes[0] == "client":
-            self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.listener.bind(path.socket(0))
-            self.listener.listen(1)
-            self.listener.settimeout(LIMIT)
         self.stayer = None
 
     def connect(self):
@@ -188,11 +183,19 @@ class Rounds:
 
     def stay(self):
         """The one that stays comes."""
+        if self.path.modes[0] == "client":
+            self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.listener.bind(self.path.socket(0))
+            self.listener.listen(1)
+            self.listener.settimeout(LIMIT)
         self.stayer = hosted.Guest(FrontEnd.connect(self.path.socket(1), LIMIT), F_RING_PACKED)
 
     def leave(self):
-        """... and goes."""
+        """... and goes. Nobody listens any more either, or the port would soon be connected again."""
         self.stayer.close()
+        if self.listener:
+            self.listener.close()
+            os.unlink(self.path.socket(0))
 
     def payloads(self, number):
         """Of a round's frames."""
@@ -280,8 +283,6 @@ class Rounds:
             self.once(number)
         self.leave()
         programs.check(f"{WARM_UP + rounds} rounds")
-        if self.listener:
-            self.listener.close()
 
 
 def rebind(run, guest):
@@ -299,6 +300,25 @@ def flap(run, guest):
         guest.qmp("set_link", name="n0", up=up)
         guest.run(f"until [ $(cat /sys/class/net/eth0/carrier) = {state} ]; do usleep 10000; done")
     run.note(f"{guest.name}: link off and on")
+
+
+def sockets(guest):
+    """Those of its QEMU, by the kernel's numbers."""
+    found = set()
+    for entry in os.scandir(f"/proc/{guest.proc.pid}/fd"):
+        try:
+            found.add(os.readlink(entry.path))
+        except FileNotFoundError:
+            pass
+    return {name for name in found if name.startswith("socket:")}
+
+
+def reconnect(run, guest):
+    """QEMU closes its connection, and comes again (or waits for us) by itself."""
+    before = sockets(guest)
+    guest.qmp("yank", instances=[{"type": "chardev", "id": "c0"}])
+    procs.wait_until(lambda: sockets(guest) - before and len(sockets(guest)) == len(before), "QEMU has a connection again", LIMIT)
+    run.note(f"{guest.name}: connection cut and made again")
 
 
 def restart(run, guest, number):
@@ -340,7 +360,7 @@ def qemu_round(run, stayer, number):
     port = number % 2
     guest = run.guest(port, name=f"guest-{number}", reboot=True, reconnect=1)
     guest.address = run.address(port)
-    for i, change in enumerate((None, rebind, flap, lambda *_: restart(run, guest, number))):
+    for i, change in enumerate((None, rebind, flap, reconnect, lambda *_: restart(run, guest, number))):
         if change:
             change(run, guest)
         run.reach(guest, 2)
