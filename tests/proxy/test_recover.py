@@ -152,6 +152,15 @@ class Recovery(Base):
         self.connect()
         self.assertGreater(link.session_up(), before["session"])
 
+    def test_back_end_dies_too(self):
+        """Then nobody has the session any more. The port serves the next front-end."""
+        fe, old, _ = self.survivors()
+        old.close()
+        fe.wait_closed()
+        link = self.open_link()
+        self.connect()
+        link.session_up()
+
     def test_many_proxies(self):
         fe, link, _ = self.running()
         for _ in range(5):
