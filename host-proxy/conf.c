@@ -25,6 +25,9 @@ static const char help[] =
 	"                     (default 10). uid, gid: whose front-ends are served, as in\n"
 	"                     uid=64055:1000 (default: whoever may open the socket)\n"
 	"  --control PATH     socket for status requests, one JSON line each\n"
+	"  --takeover PATH    take sockets, links and sessions over from the proxy whose "
+	"--control\n"
+	"                     this is; it ends when this one serves\n"
 	"  --user USER        become USER (name or number) before any socket is made\n"
 	"  --sandbox on|log|off\n"
 	"                     give up what is not needed (default on; log: refuse no system call,\n"
@@ -42,6 +45,7 @@ enum {
 	OPT_LINK_UID,
 	OPT_PORT,
 	OPT_CONTROL,
+	OPT_TAKEOVER,
 	OPT_USER,
 	OPT_SANDBOX,
 	OPT_LOG_LEVEL,
@@ -54,6 +58,7 @@ static const struct option options[] = {
 	{ "link-uid", required_argument, NULL, OPT_LINK_UID },
 	{ "port", required_argument, NULL, OPT_PORT },
 	{ "control", required_argument, NULL, OPT_CONTROL },
+	{ "takeover", required_argument, NULL, OPT_TAKEOVER },
 	{ "user", required_argument, NULL, OPT_USER },
 	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
@@ -181,6 +186,10 @@ static void apply(struct proxy_conf *conf, int option, const char *value)
 		free(conf->control);
 		conf->control = socket_path("--control", value);
 		return;
+	case OPT_TAKEOVER:
+		free(conf->takeover);
+		conf->takeover = socket_path("--takeover", value);
+		return;
 	case OPT_USER:
 		if (!*value)
 			die_usage("--user: the name of the user is empty");
@@ -237,5 +246,6 @@ void conf_free(struct proxy_conf *conf)
 	free(conf->ports);
 	free(conf->link);
 	free(conf->control);
+	free(conf->takeover);
 	*conf = (struct proxy_conf){ 0 };
 }

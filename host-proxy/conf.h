@@ -29,7 +29,8 @@ struct port_conf {
 
 struct proxy_conf {
 	char *link;
-	char *control; /* or NULL */
+	char *control;	/* or NULL */
+	char *takeover; /* control socket of the proxy to take over from, or NULL */
 	uint32_t link_uid;
 	bool has_link_uid;
 	unsigned int num_ports;

@@ -537,9 +537,28 @@ static bool peer_allowed(const struct proxy *p, int fd, unsigned int *uid, int *
 	return *uid == geteuid() || (p->conf->has_link_uid && *uid == p->conf->link_uid);
 }
 
+struct link *link_alloc(struct proxy *p, int fd, unsigned int uid, int pid)
+{
+	struct link *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	*l = (struct link){ .proxy = p, .state = LINK_NEW, .sock = fd, .uid = uid, .pid = pid };
+	watch_init(&l->watch, p->base, fd, on_link_event, l);
+	evtimer_assign(&l->timer, p->base, on_link_timer, l);
+	return l;
+}
+
+void link_resume(struct link *l, bool timed)
+{
+	if (timed)
+		event_add(&l->timer, &session_down_time);
+	link_update_interest(l);
+}
+
 bool link_new(struct proxy *p, int fd, unsigned int uid, int pid)
 {
-	struct link *l = p->num_new_links < LINKS_NEW_MAX ? calloc(1, sizeof(*l)) : NULL;
+	struct link *l = p->num_new_links < LINKS_NEW_MAX ? link_alloc(p, fd, uid, pid) : NULL;
 	int smallest = 1;
 
 	if (!l) {
@@ -549,9 +568,6 @@ bool link_new(struct proxy *p, int fd, unsigned int uid, int pid)
 		return false;
 	}
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest));
-	*l = (struct link){ .proxy = p, .state = LINK_NEW, .sock = fd, .uid = uid, .pid = pid };
-	watch_init(&l->watch, p->base, fd, on_link_event, l);
-	evtimer_assign(&l->timer, p->base, on_link_timer, l);
 	event_add(&l->timer, &hello_time);
 	LIST_INSERT_HEAD(&p->new_links, l, next);
 	p->num_new_links++;

@@ -68,6 +68,11 @@ void link_on_accept(evutil_socket_t sock, short what, void *arg);
  */
 bool link_new(struct proxy *p, int fd, unsigned int uid, int pid);
 
+/* One that another proxy had: the caller fills it in. Takes fd unless it returns NULL: out of memory. */
+struct link *link_alloc(struct proxy *p, int fd, unsigned int uid, int pid);
+/* It is whole; timed: it was expected to take the end of a session, or to hang up. */
+void link_resume(struct link *l, bool timed);
+
 /* Ends it with a line and what it carried; port_update() is called. The memory is freed by
  * proxy_reap(). */
 void link_end(struct link *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "host-proxy/given.h"
 #include "host-proxy/link.h"
 #include "host-proxy/session.h"
 #include "vmm/hostlib/fds.h"
@@ -122,6 +123,7 @@ static void on_retry(evutil_socket_t sock, short what, void *arg)
 int port_open(struct port *port, struct proxy *p, const struct port_conf *conf)
 {
 	mode_t mask;
+	int sock;
 
 	*port = (struct port){ .proxy = p, .conf = conf, .listener = { .sock = -1 } };
 	port->retry_ms = PORT_RETRY_MIN_MS;
@@ -129,6 +131,9 @@ int port_open(struct port *port, struct proxy *p, const struct port_conf *conf)
 	evtimer_assign(&port->retry_ev, p->base, on_retry, port);
 	if (conf->mode == PORT_CLIENT)
 		return 0;
+	sock = given_take(p->given, GIVEN_PORT, conf->name);
+	if (sock >= 0)
+		return listener_serve(&port->listener, p->base, sock, on_accept, port);
 	/* Who may connect is for the umask and the directory to say. */
 	mask = umask(0);
 	umask(mask);

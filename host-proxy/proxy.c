@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "host-proxy/given.h"
 #include "host-proxy/link.h"
 #include "host-proxy/port.h"
 #include "host-proxy/session.h"
@@ -41,10 +42,20 @@ int listener_open(struct listener *l, struct event_base *base, const char *path,
 		  unsigned int mode, event_callback_fn fn, void *arg)
 {
 	int sock = prog_listen_unix(path, type, mode);
+	int ret = sock;
 
-	if (sock < 0)
-		return sock;
+	if (sock >= 0)
+		ret = listener_serve(l, base, sock, fn, arg);
+	if (sock >= 0 && !ret)
+		l->keep_file = false;
+	return ret;
+}
+
+int listener_serve(struct listener *l, struct event_base *base, int sock, event_callback_fn fn,
+		   void *arg)
+{
 	l->sock = sock;
+	l->keep_file = true;
 	if (event_assign(&l->accept_ev, base, sock, EV_READ | EV_PERSIST, fn, arg) < 0 ||
 	    evtimer_assign(&l->resume_ev, base, listener_resume, l) < 0 ||
 	    event_add(&l->accept_ev, NULL) < 0) {
@@ -97,7 +108,8 @@ void listener_close(struct listener *l, const char *path)
 	event_del(&l->accept_ev);
 	event_del(&l->resume_ev);
 	fd_close(&l->sock);
-	unlink(path);
+	if (!l->keep_file)
+		unlink(path);
 }
 
 struct port *proxy_find_port(struct proxy *p, const char *name)
@@ -132,9 +144,13 @@ const struct port *proxy_find_eventfd(const struct proxy *p, uint64_t id, const 
 static int open_links(struct proxy *p)
 {
 	const struct proxy_conf *conf = p->conf;
-	int ret = listener_open(&p->links, p->base, conf->link, SOCK_SEQPACKET, 0600,
-				link_on_accept, p);
+	int sock = given_take(p->given, GIVEN_LINK, NULL);
+	int ret;
 
+	if (sock >= 0)
+		return listener_serve(&p->links, p->base, sock, link_on_accept, p);
+	ret = listener_open(&p->links, p->base, conf->link, SOCK_SEQPACKET, 0600, link_on_accept,
+			    p);
 	if (ret)
 		return ret;
 	if (conf->has_link_uid && conf->link_uid != geteuid() &&
@@ -147,11 +163,17 @@ static int open_links(struct proxy *p)
 }
 
 int proxy_open(struct proxy *p, struct event_base *base, const struct proxy_conf *conf,
-	       const char **what)
+	       struct given *given, const char **what)
 {
 	int ret;
 
-	*p = (struct proxy){ .base = base, .conf = conf, .links = { .sock = -1 } };
+	*p = (struct proxy){
+		.base = base,
+		.conf = conf,
+		.links = { .sock = -1 },
+		.given = given,
+		.takeover = -1,
+	};
 	LIST_INIT(&p->new_links);
 	LIST_INIT(&p->dead_links);
 	LIST_INIT(&p->dead_sessions);

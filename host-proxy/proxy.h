@@ -15,12 +15,15 @@
 #ifndef HOST_PROXY_PROXY_H
 #define HOST_PROXY_PROXY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
 #include "host-proxy/conf.h"
 #include "host-proxy/watch.h"
 
+struct control;
+struct given;
 struct link;
 struct port;
 struct session;
@@ -30,7 +33,8 @@ LIST_HEAD(session_list, session);
 
 /* A listening socket that can pause: after a refusal, or when we are out of fds. */
 struct listener {
-	int sock; /* -1: none */
+	int sock;	/* -1: none */
+	bool keep_file; /* the socket file is not ours to remove */
 	struct event accept_ev;
 	struct event resume_ev;
 	uint64_t paid_ns; /* until when the connections accepted so far are paid for (proxy.c) */
@@ -49,6 +53,9 @@ struct proxy {
 	struct event together_ev; /* together.h */
 	uint32_t last_session;	  /* number of the last session, on whichever port */
 	uint64_t started_ns;
+	struct given *given;	 /* sockets to use in place of those that we would open */
+	struct control *control; /* NULL: none */
+	int takeover;		 /* a connection of a proxy that wants to take over; -1: none */
 };
 
 /* CLOCK_MONOTONIC. */
@@ -57,12 +64,12 @@ uint64_t proxy_now_ns(void);
 struct port *proxy_find_port(struct proxy *p, const char *name);
 
 /*
- * Opens the sockets of all ports and of the links. 0; or -errno, and *what names the socket that
- * failed. proxy_close() closes every session and link and removes the socket files; it may be
- * called after a failure.
+ * Opens the sockets of all ports and of the links, but for those that are given. 0; or -errno, and
+ * *what names the socket that failed. proxy_close() closes every session and link and removes the
+ * socket files; it may be called after a failure.
  */
 int proxy_open(struct proxy *p, struct event_base *base, const struct proxy_conf *conf,
-	       const char **what);
+	       struct given *given, const char **what);
 void proxy_close(struct proxy *p);
 
 /* Frees what has ended; called after each turn of the loop. */
@@ -76,9 +83,14 @@ void proxy_reap(struct proxy *p);
 const struct port *proxy_find_eventfd(const struct proxy *p, uint64_t id, const struct port *self,
 				      uint32_t index, unsigned int kind);
 
-/* Listening sockets. listener_open(): 0 or -errno; fn is called for each connection to accept. */
+/*
+ * Listening sockets. 0 or -errno; fn is called for each connection to accept. listener_serve() takes a socket that
+ * listens already, in any case; its file stays.
+ */
 int listener_open(struct listener *l, struct event_base *base, const char *path, int type,
 		  unsigned int mode, event_callback_fn fn, void *arg);
+int listener_serve(struct listener *l, struct event_base *base, int sock, event_callback_fn fn,
+		   void *arg);
 /* Accepts one. The fd, or -errno: -EAGAIN, or it was logged and the listener pauses. */
 int listener_accept(struct listener *l, const char *who);
 /* No further connection for 100 ms: a peer that connects in a loop costs next to nothing. */

@@ -20,12 +20,17 @@ void records_all(struct session *s)
 	};
 	records_memory(s);
 	for (uint32_t i = 0; i < s->num_rings; i++) {
-		const struct session_ring *ring = &s->rings[i];
-
-		if (ring->has_num || ring->has_base || ring->has_addr || ring->has_enable ||
-		    ring->told[RING_KICK] || ring->told[RING_CALL] || ring->told[RING_ERR])
+		if (record_has_ring(s, i))
 			records_ring(s, i);
 	}
+}
+
+bool record_has_ring(const struct session *s, uint32_t index)
+{
+	const struct session_ring *ring = &s->rings[index];
+
+	return ring->has_num || ring->has_base || ring->has_addr || ring->has_enable ||
+	       ring->told[RING_KICK] || ring->told[RING_CALL] || ring->told[RING_ERR];
 }
 
 void records_ring(struct session *s, uint32_t index)

@@ -125,6 +125,8 @@ void records_flush(struct session *s);
 bool records_begin_reading(struct session *s);
 void records_end_reading(struct session *s);
 
+/* True when there is something to tell of the ring. */
+bool record_has_ring(const struct session *s, uint32_t index);
 /* One record of s; the fds are borrowed. Returns their number. */
 unsigned int record_make(const struct session *s, enum record_kind kind, uint32_t index,
 			 struct link_record *out, int fds[LINK_RECORD_FDS_MAX]);

@@ -310,6 +310,25 @@ static const char *finish(struct recovery *r, const struct link_kept *kept)
 	return why ? why : finish_rings(r);
 }
 
+const char *recovery_take(struct recovery *r, struct session **out)
+{
+	const char *why = r->why;
+
+	*out = NULL;
+	if (!why && !r->has_session)
+		why = "records are missing";
+	if (!why)
+		why = finish_memory(r);
+	if (!why)
+		why = finish_rings(r);
+	if (!why) {
+		*out = r->s;
+		r->s = NULL;
+	}
+	recovery_drop(r);
+	return why;
+}
+
 /* Who came to the port while its session had no proxy is the second front-end. */
 static const char *make_room(struct recovery *r, char *text, size_t bytes)
 {

@@ -21,6 +21,11 @@ void recovery_record(struct recovery *r, const struct link_record *record, int *
  * fds are closed. Frees r in any case.
  */
 const char *recovery_end(struct recovery *r, const struct link_kept *kept);
+/*
+ * That was all of a session that a proxy hands over itself, so that no doubt is left. NULL: *out is the session, that
+ * no port knows. Else why it makes no sense. Frees r in any case.
+ */
+const char *recovery_take(struct recovery *r, struct session **out);
 /* The link ended. NULL is fine. */
 void recovery_drop(struct recovery *r);
 

@@ -401,6 +401,17 @@ static bool send_one(struct session *s, struct outgoing *o)
 	return link_transmit(s->port->link, &pkt, vu_msg_bytes(&pkt.body.msg), o->fds, o->num_fds);
 }
 
+bool replay_valid(const struct session *s)
+{
+	const struct replay *r = &s->replay;
+
+	if (r->step > ARRAY_LEN(steps) || r->num_asks > REPLAY_ASKS || r->part >= RING_PARTS)
+		return false;
+	if (r->step < ARRAY_LEN(steps) && steps[r->step] == set_memory)
+		return r->index < s->memory.regions.num || !r->index;
+	return r->index <= s->num_rings + 1;
+}
+
 void replay_begin(struct session *s)
 {
 	s->replay = (struct replay){ 0 };

@@ -33,6 +33,8 @@ struct replay {
 	uint64_t waits_since_ns; /* for others (together.h); 0: not so far yet */
 };
 
+/* False: what another proxy says of s->replay makes no sense. */
+bool replay_valid(const struct session *s);
 /* The session is REPLAY, its link LINK_UP. */
 void replay_begin(struct session *s);
 /* Sends as far as the link takes; at the end the session is UP. May end session or link. */

@@ -166,11 +166,10 @@ bool session_has_deferred(const struct session *s)
 	return false;
 }
 
-/* What is left of the hold time, however often a back-end came and went meanwhile. */
-static void start_hold_timer(struct session *s)
+static void start_timer(struct session *s, uint64_t until_ns)
 {
 	uint64_t now = proxy_now_ns();
-	uint64_t left = s->defer_until_ns > now ? (s->defer_until_ns - now) / 1000 : 0;
+	uint64_t left = until_ns > now ? (until_ns - now) / 1000 : 0;
 	struct timeval tv = { .tv_sec = (time_t)(left / 1000000),
 			      .tv_usec = (suseconds_t)(left % 1000000) };
 
@@ -183,8 +182,8 @@ void session_restart_timer(struct session *s)
 		return; /* another time runs */
 	if (s->state != SESSION_AWAY && !s->num_pending)
 		s->defer_until_ns = 0;
-	if (s->state == SESSION_AWAY && session_has_deferred(s))
-		start_hold_timer(s);
+	if (s->state == SESSION_AWAY && session_has_deferred(s)) /* what is left of the hold time */
+		start_timer(s, s->defer_until_ns);
 	else if (s->state == SESSION_REPLAY || (s->state == SESSION_UP && s->num_pending))
 		event_add(&s->timer, &answer_time);
 	else
@@ -259,7 +258,7 @@ static struct session *session_alloc(struct port *port)
 	return s;
 }
 
-static void attach(struct session *s)
+void session_attach(struct session *s)
 {
 	struct port *port = s->port;
 
@@ -287,7 +286,7 @@ struct session *session_new(struct port *port, int sock)
 	}
 	s->sock = sock;
 	s->since_ns = proxy_now_ns();
-	attach(s);
+	session_attach(s);
 	start_hold_time(s);
 	if ((!port->link || port->link->state != LINK_UP) && !port_can_answer(port))
 		port_log(port, LOG_L_INFO, "front-end (pid %d, uid %u) waits for the back-end",
@@ -331,7 +330,7 @@ void session_attach_kept(struct session *s)
 {
 	struct port *port = s->port;
 
-	attach(s);
+	session_attach(s);
 	if (!session_set_state(s, SESSION_AWAY))
 		return;
 	s->kept = true;
@@ -356,6 +355,20 @@ void session_not_kept(struct session *s)
 {
 	s->kept = false;
 	session_restart_timer(s);
+}
+
+void session_resume(struct session *s)
+{
+	uint64_t hold = s->port->conf->hold_s * UINT64_C(1000000000);
+
+	if (s->state == SESSION_HELD)
+		start_timer(s, s->since_ns + hold);
+	else if (s->kept)
+		start_timer(s, s->away_ns + hold);
+	else if (s->state == SESSION_STOPPING)
+		event_add(&s->timer, &stop_time);
+	else
+		session_restart_timer(s);
 }
 
 /* --- its way --- */

@@ -174,6 +174,10 @@ struct session *session_new(struct port *port, int sock);
 /* A session that no port knows yet, without a socket; it has room for all rings there can be. For
  * recover.c, that fills it in. NULL: out of memory. */
 struct session *session_alloc_kept(struct port *port);
+/* It is whole, in a state that another proxy has brought it to: port->session. */
+void session_attach(struct session *s);
+/* Starts the clocks of that state. */
+void session_resume(struct session *s);
 /* Closes and frees it. */
 void session_discard(struct session *s);
 /* It is whole: AWAY, and port->session. kept as above. */

@@ -78,14 +78,33 @@ class VmPath(Path):
         if vmm:
             self.start_vmm()
 
-    def start_proxy(self):
-        """Start vvu-proxy and wait until it serves."""
+    def proxy_argv(self):
+        """The command line of vvu-proxy."""
         argv = [paths.program("vvu-proxy"), "--link", self.link, "--control", self.control("proxy")]
         args = self._port_args()
         if self.hold is not None:
             args = [a + f",hold={self.hold}" if "=" in a else a for a in args]
-        self.proxy = self.session.start("vvu-proxy", argv + args)
+        return argv + args
+
+    def start_proxy(self):
+        """Start vvu-proxy and wait until it serves."""
+        self.proxy = self.session.start("vvu-proxy", self.proxy_argv())
         self.proxy.wait_line(r"^ready$", 20)
+
+    def upgrade_proxy(self):
+        """
+        Start another vvu-proxy that takes over from the one that runs; wait until it serves and the old one has ended. For the
+        main thread: a program ends with the thread that started it.
+        """
+        old = self.proxy
+        old.expected_alive = False
+        new = self.session.start("vvu-proxy", [*self.proxy_argv(), "--takeover", self.control("proxy")])
+        new.wait_line(r"^ready$", 60)
+        status = old.wait(60)
+        if status != 0:
+            raise Failure(f"the proxy that was taken over from ended with {status}:\n{old.tail()}")
+        self.proxy = new
+        self.proxy_mark = 0
 
     def vmm_argv(self):
         """vvu-vmm with the appliance (or another kernel)."""

@@ -33,15 +33,19 @@ class Proxy:
         self.dir = session.dir
         self.link = session.dir / "link.sock"
         self.control_path = session.dir / "control.sock"
+        self.control = None
+        self.proc = session.start(name, self.argv(ports, options, specs) + list(extra))
+        self.proc.wait_line("^ready$")
+        self.baseline = self.settled_fds()
+
+    def argv(self, ports, options="", specs=()):
+        """The command line."""
         argv = [proxy_program(), "--link", self.link, "--control", self.control_path]
         for i in range(ports):
             argv += ["--port", f"p{i}={self.socket(i)}" + (f",{options}" if options else "")]
         for spec in specs or ():
             argv += ["--port", spec]
-        self.proc = session.start(name, argv + list(extra))
-        self.proc.wait_line("^ready$")
-        self.control = None
-        self.baseline = self.settled_fds()
+        return argv
 
     def socket(self, i):
         """Path of port i's socket."""

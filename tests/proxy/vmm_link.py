@@ -336,6 +336,12 @@ class Link:
         packet = self.message(name)
         if not fds:
             packet.close()
+        self.answer(packet, features, protocol, queues)
+        return packet
+
+    def answer(self, packet, features=abi.F_VERSION_1 | abi.F_PROTOCOL_FEATURES | 1 << 15, protocol=(1 << 64) - 1, queues=4):
+        """Answer a message as a good back-end would."""
+        name = packet.name
         row = abi.FRONTEND[name]
         values = {"GET_FEATURES": features, "GET_PROTOCOL_FEATURES": protocol, "GET_QUEUE_NUM": queues,
                   "GET_MAX_MEM_SLOTS": 32}
@@ -347,4 +353,3 @@ class Link:
             self.reply(packet, packet.payload)
         elif packet.msg_flags & abi.NEED_REPLY:
             self.reply_u64(packet, 0)
-        return packet

@@ -5,6 +5,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 struct control_conn {
 	struct control *control;
 	struct bufferevent *bev;
+	bool taken; /* control_take(): not ours any more */
 	LIST_ENTRY(control_conn) next;
 };
 
@@ -36,6 +38,7 @@ struct control {
 	int sock;
 	unsigned int num_conns;
 	LIST_HEAD(, control_conn) conns;
+	struct control_conn *asking; /* whose request is being handled */
 };
 
 static void conn_free(struct control_conn *conn)
@@ -96,8 +99,15 @@ static void on_line(struct bufferevent *bev, void *arg)
 			}
 			return;
 		}
+		conn->control->asking = conn;
 		reply = answer(conn->control, line);
+		conn->control->asking = NULL;
 		free(line);
+		if (conn->taken) {
+			json_object_put(reply);
+			conn_free(conn);
+			return;
+		}
 		evbuffer_add_printf(out, "%s\n",
 				    json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN));
 		json_object_put(reply);
@@ -160,34 +170,74 @@ static void on_accept(evutil_socket_t sock, short what, void *arg)
 	bufferevent_enable(conn->bev, EV_READ);
 }
 
-struct control *control_open(struct event_base *base, const char *path, control_fn fn, void *arg)
+struct control *control_serve(struct event_base *base, int sock, const char *path, control_fn fn,
+			      void *arg)
 {
 	struct control *c = calloc(1, sizeof(*c));
-	int err = ENOMEM;
 
-	if (!c)
+	if (!c) {
+		close(sock);
 		return NULL;
-	*c = (struct control){ .base = base, .fn = fn, .arg = arg, .sock = -1 };
-	LIST_INIT(&c->conns);
-	c->path = strdup(path);
-	if (!c->path)
-		goto fail;
-	c->sock = prog_listen_unix(path, SOCK_STREAM, 0600);
-	if (c->sock < 0) {
-		err = -c->sock;
-		free(c->path);
-		c->path = NULL; /* not our socket file */
-		goto fail;
 	}
+	*c = (struct control){ .base = base, .fn = fn, .arg = arg, .sock = sock };
+	LIST_INIT(&c->conns);
 	c->accept_ev = event_new(base, c->sock, EV_READ | EV_PERSIST, on_accept, c);
 	c->resume_ev = event_new(base, -1, 0, on_resume, c);
-	if (!c->accept_ev || !c->resume_ev || event_add(c->accept_ev, NULL) < 0)
-		goto fail;
+	if (!control_set_file(c, path) || !c->accept_ev || !c->resume_ev ||
+	    event_add(c->accept_ev, NULL) < 0) {
+		control_close(c);
+		return NULL;
+	}
 	return c;
-fail:
-	control_close(c);
-	errno = err;
-	return NULL;
+}
+
+struct control *control_open(struct event_base *base, const char *path, control_fn fn, void *arg)
+{
+	int sock = prog_listen_unix(path, SOCK_STREAM, 0600);
+	struct control *c;
+
+	if (sock < 0) {
+		errno = -sock;
+		return NULL;
+	}
+	c = control_serve(base, sock, path, fn, arg);
+	if (!c) {
+		unlink(path);
+		errno = ENOMEM;
+	}
+	return c;
+}
+
+int control_socket(const struct control *c)
+{
+	return c->sock;
+}
+
+bool control_has_file(const struct control *c)
+{
+	return c->path != NULL;
+}
+
+bool control_set_file(struct control *c, const char *path)
+{
+	free(c->path);
+	c->path = path ? strdup(path) : NULL;
+	return !path || c->path;
+}
+
+int control_peer(const struct control *c)
+{
+	return (int)bufferevent_getfd(c->asking->bev);
+}
+
+int control_take(struct control *c)
+{
+	int fd = fcntl(control_peer(c), F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	c->asking->taken = true;
+	return fd;
 }
 
 void control_close(struct control *c)
