@@ -82,7 +82,7 @@ def begin(title, *programs):
     if "vvu-vmm" in programs and platforms.why_no_kvm():
         raise Failure(platforms.why_no_kvm())
     print(f"{title}\non {platforms.DESCRIPTION[platforms.platform()]}, {os.cpu_count()} processors, "
-          f"{paths.build_dir()}", flush=True)
+          f"{os.path.relpath(paths.build_dir(), paths.ROOT)}", flush=True)
 
 
 def front_end_ports(path):

@@ -8,6 +8,8 @@ from lib import paths, procs
 SKIP = 77
 # Scenario, what it is told, with which back-ends.
 ALL = (
+    ("kills", ("split", "--rounds", "1000"), ("vm",)),
+    ("kills", ("packed", "--rounds", "1000"), ("vm",)),
     ("come_and_go", ("server", "--rounds", "10000"), ("vm", "host")),
     ("come_and_go", ("client", "--rounds", "2000"), ("vm", "host")),  # 100 ms pass until a port connects again
     ("come_and_go", ("qemu", "--rounds", "20"), ("vm", "host")),

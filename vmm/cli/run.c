@@ -32,6 +32,7 @@
 #include "vmm/hostlib/log.h"
 #include "vmm/hostlib/prog.h"
 
+#define NS_PER_S       UINT64_C(1000000000)
 #define YOUNG_S	       10 /* dying before that counts against it */
 #define PAUSE_FIRST_MS 100
 #define PAUSE_MAX_MS   5000
@@ -62,8 +63,9 @@ struct run {
 	int status;  /* ours, in the end */
 	pid_t pid;   /* the VMM, also after its end */
 	int pidfd;
-	uint64_t since_ms;
-	bool ended; /* there has been one, and last_end says how it ended */
+	uint64_t since_ns; /* it was started, or found */
+	uint64_t ended_ns; /* the end of the last one was noticed */
+	bool ended;	   /* there has been one, and last_end says how it ended */
 	struct proc_end last_end;
 	bool due;	    /* the pause is over */
 	unsigned int young; /* in a row */
@@ -80,12 +82,12 @@ struct run {
 	struct control *control;
 };
 
-static uint64_t now_ms(void)
+static uint64_t now_ns(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
 static void set_timer(struct event *timer, unsigned int ms)
@@ -111,7 +113,7 @@ static void watch(struct run *r, pid_t pid, int pidfd)
 {
 	r->pid = pid;
 	r->pidfd = pidfd;
-	r->since_ms = now_ms();
+	r->since_ns = now_ns();
 	r->asked = false;
 	r->state = RUN_RUNNING;
 	r->end = event_new(r->base, pidfd, EV_READ, on_end, r);
@@ -194,7 +196,7 @@ static void start(struct run *r)
 			over(r, 1);
 			return;
 		}
-		r->since_ms = now_ms();
+		r->since_ns = now_ns();
 		restart_later(r);
 		return;
 	}
@@ -209,7 +211,7 @@ static void start(struct run *r)
 /* The VMM has died: when will it be started again? */
 static void restart_later(struct run *r)
 {
-	bool young = now_ms() - r->since_ms < UINT64_C(1000) * r->young_s;
+	bool young = now_ns() - r->since_ns < NS_PER_S * r->young_s;
 
 	if (!young)
 		r->young = 0;
@@ -313,12 +315,13 @@ static void on_end(evutil_socket_t fd, short what, void *arg)
 	event_free(r->end);
 	r->end = NULL;
 	r->last_end = proc_end(r->pidfd);
+	r->ended_ns = now_ns();
 	r->ended = true;
 	fd_close(&r->pidfd);
 	event_del(r->stop);
 	log_at(r->stopping ? LOG_L_DEBUG : LOG_L_INFO, NULL, "the VMM, pid %d, %s after %.1f s",
 	       (int)r->pid, proc_end_text(&r->last_end, text, sizeof(text)),
-	       (double)(now_ms() - r->since_ms) / 1000);
+	       (double)(r->ended_ns - r->since_ns) / (double)NS_PER_S);
 	lock_then_go_on(r, false);
 }
 
@@ -385,11 +388,15 @@ static int on_control(void *arg, const char *cmd, struct json_object *request,
 	json_object_object_add(reply, "pid",
 			       json_object_new_int(r->state == RUN_RUNNING ? r->pid : 0));
 	json_object_object_add(reply, "restarts", json_object_new_int64(r->restarts));
+	json_object_object_add(reply, "since_ns", json_object_new_int64((int64_t)r->since_ns));
 	json_object_object_add(reply, "command", command);
-	if (r->ended)
+	if (r->ended) {
 		json_object_object_add(
 			reply, "last_end",
 			json_object_new_string(proc_end_text(&r->last_end, text, sizeof(text))));
+		json_object_object_add(reply, "ended_ns",
+				       json_object_new_int64((int64_t)r->ended_ns));
+	}
 	return 0;
 }
 
