@@ -79,6 +79,7 @@ struct counters {
 	uint64_t stray;	    /* received, but of another run, another port's or none of ours */
 	uint64_t reordered; /* came after a later one of the same flow */
 	uint64_t damaged;   /* wrong length or payload */
+	uint64_t damaged_bytes;
 };
 
 /* Longest times between two bursts that came, in TSC cycles. */

@@ -107,6 +107,7 @@ struct json_object *report_run(const struct load *l, const struct result *r)
 	add_u64(whole, "stray", w->stray);
 	add_u64(whole, "reordered", w->reordered);
 	add_u64(whole, "damaged", w->damaged);
+	add_u64(whole, "damaged_bytes", w->damaged_bytes);
 	add_u64(whole, "timeouts", r->timeouts);
 	json_object_object_add(o, "whole", whole);
 	json_object_object_add(o, "lost", json_object_new_int64((int64_t)(w->tx - w->rx)));

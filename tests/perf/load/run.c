@@ -20,6 +20,62 @@ void run_write(struct rte_mbuf *m, struct mark *mark, uint64_t seq)
 	}
 }
 
+#define DAMAGED_SHOWN 16 /* frames of each port */
+
+static void show_bytes(const char *what, const uint8_t *p, uint32_t from, uint32_t to)
+{
+	fprintf(stderr, "    %s", what);
+	for (uint32_t i = from; i < to; i++)
+		fprintf(stderr, "%s%02x", i % 16 ? "" : " ", p[i]);
+	fputc('\n', stderr);
+}
+
+/* Where the payload differs from what the mark says. */
+static void show_payload(const uint8_t *p, uint32_t bytes, const struct mark *mark)
+{
+	static uint8_t good[FRAME_MAX];
+	uint32_t at = PATTERN_UDP, end = bytes;
+
+	pattern_write(good + at, bytes - at, 0, mark->seed);
+	while (at < bytes && p[at] == good[at])
+		at++;
+	while (end > at && p[end - 1] == good[end - 1])
+		end--;
+	fprintf(stderr, "    from port %u flow %u, number %llu; bytes %u to %u are wrong\n",
+		mark->src, mark->flow, (unsigned long long)mark->seq, at, end);
+	show_bytes("has", p, at, RTE_MIN(at + 32, bytes));
+	show_bytes("not", good, at, RTE_MIN(at + 32, bytes));
+}
+
+void run_damaged(struct fport *port, const struct rte_mbuf *m, const struct mark *mark)
+{
+	static uint8_t copy[FRAME_MAX];
+	uint32_t bytes = RTE_MIN(m->pkt_len, (uint32_t)FRAME_MAX);
+	const uint8_t *p = rte_pktmbuf_read(m, 0, bytes, copy);
+
+	port->count.damaged_bytes += m->pkt_len;
+	if (++port->count.damaged > DAMAGED_SHOWN || !p)
+		return;
+	fprintf(stderr, "vvu-load: port %u: a damaged frame of %u bytes\n", port->id, m->pkt_len);
+	show_bytes("begins", p, 0, RTE_MIN(bytes, (uint32_t)PATTERN_UDP));
+	if (mark && mark->seed)
+		show_payload(p, bytes, mark);
+}
+
+/* Damaged if it is one of ours that was cut short: it still has our addresses and type. */
+void run_short(struct run *r, struct fport *port, const struct rte_mbuf *m)
+{
+	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
+	bool ours = false;
+
+	for (unsigned int p = 0; p < r->l->ports && m->data_len >= sizeof(*eth); p++)
+		ours |= rte_is_same_ether_addr(&eth->src_addr, &r->l->port[p].mac);
+	if (r->seq && !(ours && eth->ether_type == rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4)))
+		run_stray(r, port);
+	else if (r->read)
+		run_damaged(port, m, NULL);
+}
+
 void snapshot_take(const struct load *l, uint64_t busy, struct snapshot *s)
 {
 	s->tsc = rte_rdtsc();
@@ -104,5 +160,6 @@ void run_sum(const struct load *l, const struct snapshot *start, struct counters
 		sum->stray += b->stray - a->stray;
 		sum->reordered += b->reordered - a->reordered;
 		sum->damaged += b->damaged - a->damaged;
+		sum->damaged_bytes += b->damaged_bytes - a->damaged_bytes;
 	}
 }

@@ -32,6 +32,12 @@ bool run_begin(struct run *r, struct load *l, struct snapshot *start);
 /* What has been counted since start, over all ports. */
 void run_sum(const struct load *l, const struct snapshot *start, struct counters *sum);
 
+/* A frame shorter than any of ours: in the buffer, where a mark would be, lies what was there before. */
+void run_short(struct run *r, struct fport *port, const struct rte_mbuf *m);
+
+/* Counts a damaged frame, and says on stderr what the first ones look like. */
+void run_damaged(struct fport *port, const struct rte_mbuf *m, const struct mark *mark);
+
 /* Takes back what has been prepared and not sent. */
 void run_take_back(struct run *r);
 
@@ -90,17 +96,27 @@ static inline bool payload_good(const struct rte_mbuf *m, const struct mark *mar
 	       pattern_check(m, m->pkt_len > FRAME_MAX ? PATTERN_TCP : PATTERN_UDP, mark->seed);
 }
 
+/* Undoes what is done for all. */
+static inline void run_stray(struct run *r, struct fport *port)
+{
+	port->count.stray++;
+	r->l->under_way++;
+	port->count.rx--;
+}
+
 /* Looks at one received frame as far as wanted. */
 static inline void run_check(struct run *r, struct fport *port, const struct rte_mbuf *m)
 {
 	const struct mark *mark = mark_of(m);
 	uint64_t *last;
 
+	if (unlikely(m->pkt_len < PATTERN_UDP)) {
+		run_short(r, port, m);
+		return;
+	}
 	if (r->seq && (mark->run != r->mark || mark->dst != port->id || mark->src >= r->l->ports ||
 		       mark->flow >= r->flows)) {
-		port->count.stray++;
-		r->l->under_way++; /* undo what is done for all */
-		port->count.rx--;
+		run_stray(r, port);
 		return;
 	}
 	if (r->seq) {
@@ -109,7 +125,7 @@ static inline void run_check(struct run *r, struct fport *port, const struct rte
 		*last = mark->seq + 1;
 	}
 	if (r->read && !payload_good(m, mark))
-		port->count.damaged++;
+		run_damaged(port, m, mark);
 }
 
 static inline void give_back(struct rte_mbuf **m, unsigned int n)
