@@ -111,7 +111,8 @@ class Guests:
         # As the receiver sees them: data goes one way, acknowledgements the other.
         self.source = a.begin(
             "mkfifo /tmp/tap; sha256sum </tmp/tap >/tmp/sum & while [ ! -e /tmp/stop ]; do "
-            f"dd if=/dev/urandom bs=16384 count=1 2>/dev/null; usleep 50000; done | tee /tmp/tap | nc {self.addresses[1]} {TCP_PORT}; wait; cat /tmp/sum")
+            "dd if=/dev/urandom bs=16384 count=1 2>/dev/null; usleep 50000; done | "
+            f"tee /tmp/tap | nc {self.addresses[1]} {TCP_PORT}; wait; cat /tmp/sum")
 
     def window(self, event):
         """(longest time between replies in ms, steps of the event)."""
