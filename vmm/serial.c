@@ -2,16 +2,18 @@
 /*
  * 16550A: enough for the runtime's console and for Linux's 8250 driver. Transmission is immediate,
  * so the transmitter is always empty; the receiver has a FIFO of 16 bytes, and input is only read
- * while there is room in it.
+ * while there is room in it. The text register sends text out of guest memory.
  */
 #include <errno.h>
 #include <event2/event.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "abi/machine.h"
 #include "vmm/hostlib/log.h"
 #include "vmm/serial.h"
 
@@ -127,7 +129,7 @@ static void serial_flush(struct serial *s)
 		s->out_waiting = event_add(s->out_event, NULL) == 0;
 }
 
-static void serial_transmit(struct serial *s, uint8_t c)
+static void serial_queue(struct serial *s, uint8_t c)
 {
 	if (s->conf.out_fd < 0)
 		return;
@@ -138,6 +140,11 @@ static void serial_transmit(struct serial *s, uint8_t c)
 		return;
 	}
 	s->queue[s->queue_head++ % QUEUE_SIZE] = c;
+}
+
+static void serial_transmit(struct serial *s, uint8_t c)
+{
+	serial_queue(s, c);
 	if (!s->out_waiting)
 		serial_flush(s);
 }
@@ -307,6 +314,28 @@ static void serial_write(void *dev, uint64_t offset, unsigned int size, uint64_t
 	serial_update_irq(s);
 }
 
+/* MACHINE_TEXT_PORT. What the guest says may be a lie, and change. */
+static void text_write(void *dev, uint64_t offset, unsigned int size, uint64_t value)
+{
+	struct serial *s = dev;
+	uint8_t text[MACHINE_TEXT_MAX];
+	uint32_t len;
+
+	if (offset || size != 4 || !memmap_read(&s->m->ram, gpa(value), &len, sizeof(len)) ||
+	    len > sizeof(text) ||
+	    !memmap_read(&s->m->ram, gpa(value + offsetof(struct machine_text, text)), text, len))
+		return;
+	for (uint32_t i = 0; i < len; i++)
+		serial_queue(s, text[i]);
+	if (!s->out_waiting)
+		serial_flush(s);
+}
+
+static uint64_t text_read(void *dev, uint64_t offset, unsigned int size)
+{
+	return 0;
+}
+
 static void serial_reset(void *dev)
 {
 	struct serial *s = dev;
@@ -320,6 +349,7 @@ static void serial_reset(void *dev)
 }
 
 static const struct bus_ops serial_bus_ops = { .read = serial_read, .write = serial_write };
+static const struct bus_ops text_bus_ops = { .read = text_read, .write = text_write };
 static const struct machine_device_ops serial_device_ops = {
 	.reset = serial_reset,
 };
@@ -365,9 +395,16 @@ struct serial *serial_create(struct machine *m, const struct serial_conf *conf)
 						    .ops = &serial_bus_ops,
 						    .dev = s,
 						    .name = "serial" });
+	if (!ret && conf->text_port)
+		ret = bus_add(&m->pio, &(struct bus_range){ .base = conf->text_port,
+							    .size = sizeof(uint32_t),
+							    .ops = &text_bus_ops,
+							    .dev = s,
+							    .name = "text" });
 	if (!ret)
 		ret = machine_add_device(m, "serial", &serial_device_ops, s);
 	if (ret) {
+		bus_del(&m->pio, conf->text_port);
 		bus_del(&m->pio, conf->port);
 		free(s);
 		errno = -ret;
@@ -405,6 +442,7 @@ void serial_destroy(struct serial *s)
 		event_free(s->out_event);
 	s->out_event = NULL;
 	serial_drain(s);
+	bus_del(&s->m->pio, s->conf.text_port);
 	bus_del(&s->m->pio, s->conf.port);
 	machine_del_device(s->m, s);
 	free(s);

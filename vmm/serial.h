@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A 16550A serial port. */
+/* A 16550A serial port, and beside it the text register of abi/machine.h, which writes to the same output. */
 #ifndef VMM_SERIAL_H
 #define VMM_SERIAL_H
 
@@ -12,10 +12,11 @@ struct serial_conf {
 	int out_fd; /* -1: output is dropped */
 	uint16_t port;
 	unsigned int irq;
+	uint16_t text_port; /* 0: no text register */
 };
 
 /*
- * Adds the port to m's I/O bus and registers it as device "serial". Input is read by m's event base
+ * Adds the ports to m's I/O bus and registers it as device "serial". Input is read by m's event base
  * (NULL: never). Output never blocks a vCPU: what out_fd does not take at once is queued, and
  * dropped when the queue is full. NULL and errno.
  */

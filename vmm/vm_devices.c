@@ -28,6 +28,7 @@ static void create_serial(struct vm *vm)
 		.out_fd = -1,
 		.port = MACHINE_SERIAL_PORT,
 		.irq = MACHINE_SERIAL_IRQ,
+		.text_port = MACHINE_TEXT_PORT,
 	};
 
 	vm->serial_fd = -1;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Console on COM1. Each access is an exit to the VMM, so under vvu-vmm, whose UART takes bytes as
- * fast as they come, the line status is never asked; elsewhere it is asked once for each FIFO's
- * worth (16550: 16 bytes).
+ * Console on COM1. Each byte is an exit to the VMM. Under vvu-vmm whole pieces of text go to its text register instead
+ * (abi/machine.h): the registers that a panic prints would take ten times as long as the restart that follows, byte by
+ * byte. Elsewhere the line status is asked once for each FIFO's worth (16550: 16 bytes).
  *
  * One CPU prints at a time, a line of rt_log() or what one rt_printf() has; others wait for it. A CPU that panics
  * keeps the console.
@@ -15,10 +15,17 @@
 #define UART_LSR_THRE 0x20
 #define UART_FIFO     16
 #define UART_POLLS    10000 /* then the UART is not there */
+#define TEXT_MAX      1024  /* handed over at once */
 
 static enum gd_log_level log_level = GD_LOG_INFO;
 static uint32_t lock_owner; /* 0: none; else number of the CPU, plus one */
 static unsigned int lock_depth;
+/* struct machine_text; RAM is mapped where it is. Of the lock's owner. */
+static struct {
+	uint32_t len;
+	char text[TEXT_MAX];
+} out;
+_Static_assert(TEXT_MAX <= MACHINE_TEXT_MAX, "");
 
 /* The owner may come here again: by an exception in here. */
 void console_lock(void)
@@ -64,20 +71,44 @@ static void uart_write(const char *s, size_t len)
 	}
 }
 
-/* Writes text with CR before each LF. */
+static bool has_text_register(void)
+{
+	static enum {
+		UNKNOWN,
+		NO,
+		YES
+	} has;
+
+	if (has == UNKNOWN)
+		has = rt_is_vvu_machine() && io_in32(MACHINE_TEXT_PORT) == 0 ? YES : NO;
+	return has == YES;
+}
+
+static void console_flush(void)
+{
+	if (!out.len)
+		return;
+	if (has_text_register())
+		io_out32(MACHINE_TEXT_PORT, (uint32_t)(uintptr_t)&out);
+	else
+		uart_write(out.text, out.len);
+	out.len = 0;
+}
+
+static void put(char c)
+{
+	if (out.len >= TEXT_MAX)
+		console_flush();
+	out.text[out.len++] = c;
+}
+
+/* Text with CR before each LF, to be flushed. */
 static void console_write(const char *s)
 {
-	while (*s) {
-		size_t n = 0;
-
-		while (s[n] && s[n] != '\n')
-			n++;
-		uart_write(s, n);
-		s += n;
-		if (*s == '\n') {
-			uart_write("\r\n", 2);
-			s++;
-		}
+	for (; *s; s++) {
+		if (*s == '\n')
+			put('\r');
+		put(*s);
 	}
 }
 
@@ -90,6 +121,7 @@ static void vprint(const char *prefix, const char *fmt, va_list ap, const char *
 	console_write(prefix);
 	console_write(line);
 	console_write(suffix);
+	console_flush();
 	console_unlock();
 }
 

@@ -3,7 +3,8 @@
 """
 The back-end VM is killed again and again under frames between two front-ends that notice nothing but a pause. Every frame arrives;
 some of those that were on their way at a death may come twice. Only where the proxy says that it did not wait any longer for the
-other port the next VM may drop some, and counts them. Every buffer comes back once and in order, and in the end the rings stand where they should.
+other port the next VM may drop some, and counts them. Every buffer comes back once and in order, and in the end the rings stand where they
+should.
 
   split, packed              rings of that kind
   split-inorder, packed-inorder  the same with IN_ORDER

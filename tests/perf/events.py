@@ -89,12 +89,20 @@ class Subject:
         self._sessions_up()
         return {"whole": _milliseconds(begin, time.monotonic_ns())}
 
+    def proxy_upgrade(self):
+        """`vvu-proxy --takeover`."""
+        begin, old = time.monotonic_ns(), self.path.proxy
+        self.path.upgrade_proxy()
+        self.session.things.remove(old)
+        self._sessions_up()
+        return {"whole": _milliseconds(begin, time.monotonic_ns())}
+
     def _sessions_up(self):
         procs.wait_until(lambda: self.path.status("proxy")["sessions_up"] == self.path.count, "both sessions are up", LIMIT, 0.002)
 
 
 EVENTS = {"kill": Subject.kill, "panic": Subject.panic, "reset": Subject.reset, "replace": Subject.replace,
-          "proxy-kill": Subject.proxy_kill}
+          "proxy-kill": Subject.proxy_kill, "proxy-upgrade": Subject.proxy_upgrade}
 
 
 def nothing(_subject):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """
-The pause that front-ends see when the back-end VM is killed, panics, is reset or replaced, and when the proxy is killed.
+The pause that front-ends see when the back-end VM is killed, panics, is reset or replaced, and when the proxy is killed or upgraded.
 
 It is the longest time without a frame, beside the same figure of windows in which nothing happens; both take turns. A window lasts from
 the event until everything is up again, and --window seconds more. Two DPDK front-ends send each other numbered frames at a rate and

@@ -11,15 +11,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "abi/machine.h"
 #include "vmm/serial.h"
 
 #define PORT 0x3f8
+#define RAM  0x10000
 
 static struct machine m;
 static struct serial *serial;
 static int out[2];
 static int level;
 static unsigned int edges;
+static uint8_t ram[2 * MACHINE_TEXT_MAX];
 
 static void irq_line(void *ctx, unsigned int irq, int l)
 {
@@ -36,8 +39,9 @@ static int setup(void **state)
 	edges = 0;
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
 	assert_int_equal(machine_init(&m, 40, NULL, &ops, NULL), 0);
-	serial = serial_create(&m, &(struct serial_conf){ -1, out[1], PORT, 4 });
+	serial = serial_create(&m, &(struct serial_conf){ -1, out[1], PORT, 4, MACHINE_TEXT_PORT });
 	assert_non_null(serial);
+	assert_int_equal(memmap_add(&m.ram, gpa(RAM), sizeof(ram), ram), 0);
 	return 0;
 }
 
@@ -177,6 +181,37 @@ static void output_never_blocks(void **state)
 	assert_true(taken < 300000);
 }
 
+static void send_text(uint32_t at, uint32_t len, const char *text)
+{
+	memcpy(ram + at, &len, sizeof(len));
+	for (uint8_t *to = ram + at + sizeof(len); *text; to++, text++)
+		*to = (uint8_t)*text;
+	bus_write(&m.pio, MACHINE_TEXT_PORT, 4, RAM + at);
+}
+
+static void text_register(void **state)
+{
+	char buf[64] = "";
+
+	assert_int_equal(fcntl(out[0], F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(bus_read(&m.pio, MACHINE_TEXT_PORT, 4), 0);
+	send_text(100, 5, "one\r\nnot this");
+	outb(0, '2');
+	send_text(sizeof(ram) - 7, 3, "end");
+	assert_int_equal(read(out[0], buf, sizeof(buf)), 9);
+	assert_string_equal(buf, "one\r\n2end");
+	/* Too long; beyond the end of RAM; with its length beyond it; not there; of another width. */
+	send_text(0, MACHINE_TEXT_MAX + 1, "x");
+	send_text(sizeof(ram) - 6, 3, "en");
+	bus_write(&m.pio, MACHINE_TEXT_PORT, 4, RAM + sizeof(ram) - 2);
+	bus_write(&m.pio, MACHINE_TEXT_PORT, 4, 0xfffffffe);
+	send_text(100, 0, "x");
+	bus_write(&m.pio, MACHINE_TEXT_PORT, 2, RAM + 100);
+	assert_int_equal(read(out[0], buf, sizeof(buf)), -1);
+	send_text(0, MACHINE_TEXT_MAX, "x");
+	assert_int_equal(read(out[0], ram, sizeof(ram)), MACHINE_TEXT_MAX);
+}
+
 static void reset(void **state)
 {
 	outb(1, 2);
@@ -195,10 +230,11 @@ static void reset(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(transmits), TEST(transmit_interrupt),
-		TEST(receives),	 TEST(probe),
-		TEST(wide),	 TEST(overrun_in_loopback),
-		TEST(reset),	 TEST(output_never_blocks),
+		TEST(transmits),     TEST(transmit_interrupt),
+		TEST(receives),	     TEST(probe),
+		TEST(wide),	     TEST(overrun_in_loopback),
+		TEST(reset),	     TEST(output_never_blocks),
+		TEST(text_register),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

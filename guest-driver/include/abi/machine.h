@@ -13,6 +13,18 @@
 #define MACHINE_SERIAL_PORT 0x3f8
 #define MACHINE_SERIAL_IRQ  4
 
+/*
+ * Text register: a 32-bit write of the guest-physical address of a struct machine_text sends its text where the serial
+ * port sends its bytes, with one exit instead of one for each. A 32-bit read gives 0; a VMM without it gives all ones.
+ */
+#define MACHINE_TEXT_PORT 0xf0
+#define MACHINE_TEXT_MAX  4096
+struct machine_text {
+	le32 len; /* at most MACHINE_TEXT_MAX; else nothing is sent */
+	char text[];
+};
+ABI_OFFSET(struct machine_text, text, 4);
+
 /* CPUID signature leaf of vvu-vmm's guests ("VvuVvuVvu" in EBX, ECX, EDX), and the TSC leaf: EAX = kHz. */
 #define MACHINE_CPUID_SIGNATURE	     "VvuVvuVvu\0\0"
 #define MACHINE_CPUID_SIGNATURE_LEAF 0x40000000u
