@@ -4,13 +4,6 @@
 from . import hostile
 from .world import HOSTILE
 
-# What has no part to be tried on yet: left out, with a line that says so.
-LEFT_OUT = {
-    "proxy-upgrade": "vvu-proxy has no --takeover yet",
-    "vmm-replace": "this test does not know `vvu replace` yet",
-}
-
-
 def _stop(world, pid, rng):
     ms = rng.choice((rng.randint(1, 50), rng.randint(50, 1500)))
     return f"for {ms} ms" if world.stop_for(pid, ms / 1000) else "not done: stopped already"
@@ -20,7 +13,7 @@ def vmm_kill(world, _rng):
     """SIGKILL."""
     if not world.wait_for(world.proxy_has_all):
         return "not done: the proxy does not get all sessions"
-    world.kill_vmm()
+    world.vmms.kill()
     return ""
 
 
@@ -28,19 +21,26 @@ def vmm_reset(world, _rng):
     """The VM's reset button."""
     if not world.wait_for(world.proxy_has_all):
         return "not done: the proxy does not get all sessions"
-    return "" if world.reset_vmm() else "not there"
+    return "" if world.vmms.reset() else "not there"
 
 
 def vmm_panic(world, _rng):
     """An NMI, at which the appliance panics."""
     if not world.wait_for(world.proxy_has_all):
         return "not done: the proxy does not get all sessions"
-    return "" if world.panic_vmm() else "not there"
+    return "" if world.vmms.panic() else "not there"
 
 
 def vmm_stop(world, rng):
     """SIGSTOP, SIGCONT."""
-    return _stop(world, world.vmm_pid(), rng)
+    return _stop(world, world.vmms.pid(), rng)
+
+
+def vmm_replace(world, _rng):
+    """Another one in its place: `vvu replace`."""
+    if not world.wait_for(lambda: world.vmms.ripe() and world.linked()):
+        return "not done: no VMM serves all ports"
+    return "" if world.vmms.replace() else "not done: one is being replaced"
 
 
 def proxy_stop(world, rng):
@@ -56,9 +56,22 @@ def proxy_kill(world, _rng):
     return ""
 
 
+def proxy_upgrade(world, rng):
+    """Another one takes over; one in four is killed on the way."""
+    if world.path.proxy.pid in world.stopped:
+        return "not done: it is stopped"
+    if rng.random() < 0.75:
+        world.path.upgrade_proxy()
+        return ""
+    # As far as it may have got, it has the sessions, and dies with them.
+    if not world.wait_for(world.vmm_has_all):
+        return "not done: no VMM gets all sessions"
+    return world.upgrade_in_vain(rng.choice((rng.uniform(0, 0.02), rng.uniform(0, 0.1))))
+
+
 def front_end_stop(world, rng):
-    """SIGSTOP, SIGCONT."""
-    return _stop(world, world.streams[0].proc.pid, rng)
+    """SIGSTOP, SIGCONT: any kind."""
+    return _stop(world, rng.choice([pid for stream in world.steady for pid in stream.pids()]), rng)
 
 
 def front_end_kill(world, _rng):
@@ -84,10 +97,10 @@ KINDS = {
     "vmm-reset": (2, vmm_reset),
     "vmm-panic": (2, vmm_panic),
     "vmm-stop": (2, vmm_stop),
-    "vmm-replace": (3, None),
+    "vmm-replace": (3, vmm_replace),
     "proxy-stop": (2, proxy_stop),
     "proxy-kill": (3, proxy_kill),
-    "proxy-upgrade": (2, None),
+    "proxy-upgrade": (2, proxy_upgrade),
     "front-end-stop": (2, front_end_stop),
     "front-end-kill": (2, front_end_kill),
     "front-end-reconnect": (3, _peer(hostile.come_and_go, 1)),

@@ -9,7 +9,7 @@ What it prints:
     ready
     GAP PORT START END    nothing came between these two times (nanoseconds of the monotonic clock), which is long
     STATS {...}           every second, and at the end (SIGTERM)
-    WRONG TEXT            a frame that nobody sent
+    WRONG BYTES TEXT      a frame of so many bytes that nobody sent
     LOST TEXT             the back-end hung up; the end
 
 A frame that comes twice is counted (`twice`), one that doesn't come as well (`missing`). It sleeps on its eventfds and looks
@@ -33,8 +33,7 @@ from proxy.frontend import Closed, FrontEnd, Memory
 
 GAP_NS = 20_000_000
 WINDOW = 64  # frames under way from each side
-MOST = 200  # the same with probes: what a receive ring always has room for
-PROBE_NS = 20_000_000  # so often a frame beyond the window: those under way may have been lost
+PROBE_NS = 20_000_000  # so often a frame beyond the window, as many as the ring takes: those under way may all have been lost
 SETTLE_S = 20
 CONTENT = random.Random(1).randbytes(65536 + 2048)
 HEADER = struct.Struct("!6s6sHHIQ")  # addresses, Ethernet type, length, stream, sequence number
@@ -67,7 +66,7 @@ class Stream:
     def may_send(self, now):
         """Whether one more may go."""
         under_way = self.sent - self.arrived - len(self.missing)
-        if under_way >= WINDOW and (under_way >= MOST or now - self.probed < PROBE_NS):
+        if under_way >= WINDOW and now - self.probed < PROBE_NS:
             return False
         self.probed = now
         return True
@@ -114,7 +113,7 @@ class Side:
         _, _, kind, _, stream, seq = HEADER.unpack_from(data)
         good = kind == ETHERTYPE and stream == self.in_.number and seq < self.in_.sent
         if not good or data != frame(self.in_.src, self.in_.dst, stream, seq):
-            wrong(f"port {self.port}: {len(data)} bytes: {data[:64].hex()}")
+            wrong(f"{len(data)} port {self.port}: {data[:64].hex()}")
         else:
             self.in_.arrive(seq)
 

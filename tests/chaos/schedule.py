@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-Which fault when: drawn from the seed alone, over all kinds there are, so that the same seed gives the same faults with the same
-parameters, also where some kinds have to be left out.
+Which fault when: drawn from the seed alone, over the kinds that are asked for, so that the same seed gives the same faults with the
+same parameters.
 """
 
 import dataclasses

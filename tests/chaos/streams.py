@@ -6,7 +6,9 @@ says of its ports what has been lost, what was wrong, and when nothing came for 
 
 import dataclasses
 import json
+import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -38,7 +40,7 @@ class Stream:
         self.world, self.name, self.ports = world, name, ports
         self.gaps = []
         self.losses = []    # why sessions were lost
-        self.wrong = 0      # frames, or bytes of a TCP stream
+        self.wrong = 0      # bytes: of damaged frames, of TCP streams with another hash
         self.counts = {}    # more figures
         self.expendable = False
 
@@ -50,6 +52,18 @@ class Stream:
     def established(self):
         """Whether its sessions have to be there now."""
         return True
+
+    def pids(self):
+        """Its processes that may be stopped for a while."""
+        return []
+
+    def give_up(self):
+        """Ends what is left of it after a loss, lest it floods others."""
+        for pid in self.pids():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
     def poll(self):
         """Looks what is new; called often."""
@@ -82,6 +96,9 @@ class Pair(Stream):
     def established(self):
         return self.proc.running() and bool(self.proc.find_line("^ready$"))
 
+    def pids(self):
+        return [self.proc.pid]
+
     def poll(self, last=False):
         while True:
             line, self.mark = self.proc.find_line_at(r"^(GAP|STATS|WRONG|LOST) (.*)$", self.mark)
@@ -94,7 +111,7 @@ class Pair(Stream):
             elif kind == "STATS":
                 self.stats = json.loads(text)
             elif kind == "WRONG":
-                self.wrong += 1
+                self.wrong += int(text.split()[0])
                 self.world.say(f"WRONG {self.name}: {text}")
             elif self.expendable and text.startswith("while connecting") and "timed out" not in text:
                 self.dying = True  # its start met a fault
@@ -147,11 +164,16 @@ class Load(Stream):
         self.load.start(mode="flood", size="64,300,1518", touch="seq,write,read", rate=rate, burst=8, window=96, warmup=0.1, quiet=1)
         self.received = None
 
+    def pids(self):
+        return [self.load.proc.pid]
+
     def poll(self):
         if not self.load.proc.running():
             if not self.losses:
                 self.lose(f"vvu-load has ended:\n{self.load.proc.tail()}")
             return
+        if self.load.proc.pid in self.world.stopped:
+            return  # it would not answer
         now = time.monotonic()
         for port, ms in zip(self.ports, self.load.gaps()["gap_ms"]):
             if ms < LONG_MS:
@@ -164,13 +186,15 @@ class Load(Stream):
                 self.gaps.append(gap)
 
     def arrived(self):
-        """How many frames have come to each port."""
+        """How many frames have come to each port, or None."""
+        if self.load.proc.pid in self.world.stopped:
+            return None
         return [p["rx"] for p in self.load.counters()["per_port"]]
 
     def finish(self):
         """Ends it and compares."""
         whole = self.load.halt()["whole"]
-        self.wrong += whole["damaged"]
+        self.wrong += whole["damaged_bytes"]
         self.counts = {"arrived": whole["rx"], "missing": max(0, whole["lost"]), "twice or late": whole["reordered"],
                        "stray": whole["stray"]}
         self.load.stop()
@@ -208,6 +232,9 @@ class Guests(Stream):
     def _flaps(guest):
         return int(guest.run("cat /sys/class/net/eth0/carrier_down_count", timeout=120).text)
 
+    def pids(self):
+        return [guest.proc.pid for guest in self.guests]
+
     def poll(self):
         for guest in self.guests:
             if not guest.proc.running() and not self.losses:
@@ -228,7 +255,7 @@ class Guests(Stream):
                 self.lose(f"TCP stream {i} did not end: {error}")
                 continue
             if sent != came:
-                self.wrong += 1
+                self.wrong += max(1, self.arrived()[i ^ 1])
                 self.world.say(f"WRONG {self.name}: TCP stream {i}: SHA-256 {sent} sent, {came} received")
         for i, (guest, before) in enumerate(zip(self.guests, self.flaps)):
             if self._flaps(guest) != before:

@@ -5,22 +5,35 @@ them, ports for hostile ones. Everything but the hostile peers is done by the ma
 """
 
 import collections
+import dataclasses
 import os
 import queue
 import signal
 import threading
 import time
 
-from lib import backend, load, paths, procs
+from lib import backend, load, procs
 from proxy.frontend import Closed
 
-from . import pair, streams
+from . import pair, streams, vmms
 
 PAIR, LOAD, VICTIMS, HOSTILE, GUESTS = (0, 1), (2, 3), (4, 5), (6, 7), (8, 9)
-GONE_S = 5      # a session that no proxy has known for so long is lost
+GONE_S = 45     # a session that no proxy has known for so long is lost: a VMM keeps it for 30 s
 KEPT_S = 15     # for one to get what the other one has
-STILL_S = 30    # a stream without a frame for so long stands still
-SETTLE_S = 90
+STILL_S = 30    # a stream without a frame for so long, with a back-end, stands still
+SETTLE_S = 180
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """One that was injected, and the time that took."""
+    kind: str
+    begin: float
+    end: float
+
+    def distance(self, at):
+        """How far from a time it was."""
+        return max(self.begin - at, at - self.end, 0)
 
 
 class Stopped:
@@ -46,30 +59,26 @@ class World:
         self.session = session
         self.note = note
         self.begin = time.monotonic()
-        self.pid_file = session.dir / "vmm.pid"
-        # If we are killed, so is `vvu run`, and with it the VM.
-        under = [paths.program("vvu"), "run", "--pid-file", self.pid_file, "--control", session.dir / "run.ctl", "--min-uptime", "0",
-                 "--", "setpriv", "--pdeathsig", "KILL"]
         # Hostile front-ends are sent what is flooded, and may send it again, cut short: not in the name of those that check.
         pins = [f"port.p{i:02}.mac={pair.mac(i).hex(':')}" for i in PAIR]
         pins += [f"port.p{i:02}.mac={load.mac(i)}" for i in LOAD]
-        self.path = backend.VmPath(session, (GUESTS if guests else HOSTILE)[-1] + 1, app=("switch", *pins), under=under)
-        self.path.wait_up(60)
-        self.faults = []            # (begin, kind) in order
+        self.path = backend.VmPath(session, (GUESTS if guests else HOSTILE)[-1] + 1, app=("switch", *pins),
+                                   under=vmms.under_run(session))
+        self.path.wait_up(180)
+        self.vmms = vmms.Vmms(self)
+        self.faults = []            # Fault, in order
         self.crashes = []           # what ended without having been asked to
         self.stopped = {}           # by pid
-        self.deaths = 0             # of VMMs that were our doing
-        self.panicking = 0          # pid of a VMM that was told to panic
-        self.resetting = None       # pid of a VMM whose guest was told to reset, and its resets before
         self.jobs = queue.SimpleQueue()
         self.worker = threading.Thread(target=self._work, daemon=True)
         self.worker.start()
         self.victims = streams.Pair(self, "victims", VICTIMS, 50, expendable=True)
         self.streams = [streams.Pair(self, "pair", PAIR), self.victims]
-        if dpdk:
-            self.streams.append(streams.Load(self, "load", LOAD))
+        # In the order in which they are ended: what is flooded goes to all of them, and vvu-load waits until nothing comes any more.
         if guests:
             self.streams.append(streams.Guests(self, "guest", GUESTS))
+        if dpdk:
+            self.streams.append(streams.Load(self, "load", LOAD))
         self.progress = {}          # stream: (what has arrived, when)
         self.seen = {}              # stream: when its sessions were last seen
         self.looked = 0.0
@@ -77,6 +86,11 @@ class World:
     def say(self, text):
         """A line with the time."""
         self.note(f"[{time.monotonic() - self.begin:7.2f} s] {text}")
+
+    def crash(self, what, proc):
+        """Something has ended that should not have."""
+        self.crashes.append(what)
+        self.say(f"CRASH {what}:\n{proc.tail(60)}")
 
     @property
     def steady(self):
@@ -103,49 +117,35 @@ class World:
 
     # --- processes ---
 
-    def vmm_pid(self):
-        """The VMM that runs now."""
-        def read():
-            try:
-                return int(self.pid_file.read_text(encoding="ascii"))
-            except (FileNotFoundError, ValueError):
-                return 0
-        return procs.wait_until(read, f"a pid in {self.pid_file}", 10, 0.005)
-
-    def kill_vmm(self):
-        """SIGKILL, and `vvu run` starts another one right away."""
-        pid = self.vmm_pid()
-        self.stopped.pop(pid, None)
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        self.deaths += self.panicking != pid
-        self.wait_for(lambda: self.vmm_pid() != pid)
-
-    def panic_vmm(self):
-        """An NMI. False: it can't hear it."""
-        pid = self.vmm_pid()
-        if self.panicking == pid or not self.ask_vmm("nmi"):
-            return False
-        self.panicking = pid
-        self.deaths += 1
-        return True
-
-    def reset_vmm(self):
-        """Its reset button. False: it can't hear it."""
-        pid, status = self.vmm_pid(), self.ask_vmm("status")
-        if not status or not self.ask_vmm("reset"):
-            return False
-        self.resetting = pid, status["restarts"]
-        return True
-
     def kill_proxy(self):
         """SIGKILL, and another one right away."""
         self.stopped.pop(self.path.proxy.pid, None)
         self.path.proxy.kill()
         self.session.things.remove(self.path.proxy)
         self.path.start_proxy()
+
+    def upgrade_in_vain(self, seconds):
+        """The new proxy is killed so many seconds after its start. Says who serves then."""
+        old = self.path.proxy
+        old.expected_alive = False
+        new = self.session.start("vvu-proxy", [*self.path.proxy_argv(), "--takeover", self.path.control("proxy")])
+        time.sleep(seconds)
+        new.kill()
+        self.session.things.remove(new)
+
+        def settled():
+            if not old.running():
+                return "killed too late"
+            try:
+                return procs.control(self.path.control("proxy"), {"cmd": "status"}) and "killed in time"
+            except (OSError, procs.Failure):
+                return None
+        said = procs.wait_until(settled, "the old proxy goes on or ends", 60)
+        old.expected_alive = True
+        if not old.running():
+            self.session.things.remove(old)
+            self.path.start_proxy()
+        return f"{said}, after {seconds * 1000:.0f} ms"
 
     def stop_for(self, pid, seconds):
         """SIGSTOP; SIGCONT follows. False: it is stopped already."""
@@ -160,15 +160,6 @@ class World:
             if all_of_them or time.monotonic() >= stopped.until:
                 self.stopped.pop(stopped.pid).go_on()
 
-    def ask_vmm(self, command):
-        """The answer to a command to the VMM's control socket. None: there is none that would hear it now."""
-        if self.vmm_pid() in self.stopped:
-            return None
-        try:
-            return procs.control(self.path.control("vmm"), {"cmd": command})
-        except (OSError, procs.Failure):
-            return None
-
     # --- sessions are kept by two: who dies while the other one has none loses them, and that is how it is meant to be ---
 
     def _kept(self, good):
@@ -181,14 +172,9 @@ class World:
 
     def vmm_has_all(self):
         """A VMM has all sessions, and will not lose them because of what it was told before: the proxy may die."""
-        pid = self.vmm_pid()
-        if pid in (self.panicking, *self.stopped):
-            return False
-        status = self.ask_vmm("status")
-        if not status or self.resetting == (pid, status["restarts"]):
-            return False
+        status = self.vmms.ripe()
         # With a request in hand that nobody answers any more the session would end.
-        if any(device.get("unanswered") for device in status["devices"].values()):
+        if not status or any(device.get("unanswered") for device in status["devices"].values()):
             return False
         return self._kept(lambda port: port["state"] == "up")
 
@@ -220,22 +206,15 @@ class World:
         for proc in (self.path.vmm, self.path.proxy):
             if not proc.running():
                 proc.reader.join(5)
-                self.crashes.append(f"{proc.name} ended with {proc.popen.returncode}")
-                raise procs.Failure(f"{self.crashes[-1]}:\n{proc.tail(30)}")
+                self.crash(f"{proc.name} ended with {proc.popen.returncode}", proc)
+                raise procs.Failure(self.crashes[-1])
+        self.vmms.poll()
         for stream in self.streams:
             stream.poll()
         if time.monotonic() - self.looked > 1:
             self.looked = time.monotonic()
-            self._look_at_vmms()
             self._look_at_sessions()
             self._look_at_progress()
-
-    def _look_at_vmms(self):
-        status = procs.control(self.session.dir / "run.ctl", {"cmd": "status"})
-        for _ in range(status["restarts"] - self.deaths):
-            self.deaths += 1
-            self.crashes.append(f"a VMM: {status['last_end']}")
-            self.say(f"CRASH {self.crashes[-1]}:\n{self.path.vmm.tail(60)}")
 
     def _look_at_sessions(self):
         known = self.ports()
@@ -246,12 +225,13 @@ class World:
                 stream.lose("; ".join(f"port p{p}: {known[p]['last_end']}" for p in gone))
 
     def _look_at_progress(self):
+        served = self.linked()
         for stream in self.steady:
             if isinstance(stream, streams.Guests):
                 continue  # asking takes a guest's time
             now, arrived = time.monotonic(), stream.arrived()
             before, since = self.progress.get(stream, (None, now))
-            if arrived is None or before is None or all(a != b for a, b in zip(arrived, before)):
+            if not served or arrived is None or before is None or all(a != b for a, b in zip(arrived, before)):
                 self.progress[stream] = arrived, now
             elif now - since > STILL_S and not stream.losses:
                 stream.lose(f"stands still: {arrived}\n{self.describe(stream)}")
@@ -260,10 +240,7 @@ class World:
         """What both sides know of a stream's ports."""
         known = self.ports() or []
         text = [str({k: v for k, v in known[p].items() if k != "messages"}) for p in stream.ports] if known else []
-        try:
-            text += [str(self.path.status("vmm")["devices"])]
-        except (OSError, procs.Failure) as error:
-            text += [str(error)]
+        text += [str((self.vmms.ask("status") or {}).get("devices", "the VMM does not answer"))]
         return "\n".join(text + [self.path.vmm.tail(10), self.path.proxy.tail(10)])
 
     def linked(self):
@@ -276,7 +253,8 @@ class World:
         self.go_on(all_of_them=True)
         self.drain()
         deadline = time.monotonic() + SETTLE_S
-        procs.wait_until(lambda: self.tick() or self.linked(), "a back-end VM is up on all ports", SETTLE_S)
+        procs.wait_until(lambda: self.tick() or (self.linked() and not self.vmms.replacement), "a back-end VM is up on all ports",
+                         SETTLE_S)
         for stream in self.streams:
             if stream.losses:
                 continue
@@ -304,20 +282,22 @@ class World:
     # --- afterwards ---
 
     def pauses(self):
-        """({kind of fault: longest gap that began with it}, the longest of all), in milliseconds."""
+        """({kind of fault: longest gap whose begin was next to one}, the longest of all), in milliseconds."""
         longest = collections.defaultdict(float)
         for gap in self._gaps():
-            kind = (self._kinds(gap) or ["none"])[0]
+            near = min(self._faults(gap), key=lambda fault, at=gap.start: (fault.distance(at), -fault.begin), default=None)
+            kind = near.kind if near else "none"
             longest[kind] = max(longest[kind], gap.ms)
         return dict(longest), max(longest.values(), default=0.0)
 
     def _gaps(self):
         return [g for s in self.steady for g in s.gaps]
 
-    def _kinds(self, gap):
-        return [kind for at, kind in self.faults if gap.start - 0.1 <= at <= gap.end]
+    def _faults(self, gap):
+        return [f for f in self.faults if f.begin <= gap.end and f.end >= gap.start - 0.1]
 
     def longest_gaps(self, count=5):
         """Lines about the longest gaps and the faults that fell into them."""
-        return [f"{gap.ms:.0f} ms at {gap.start - self.begin:.2f} s, {gap.stream}: {', '.join(self._kinds(gap)) or 'no fault'}"
-                for gap in sorted(self._gaps(), key=lambda g: -g.ms)[:count]]
+        longest = sorted(self._gaps(), key=lambda g: -g.ms)[:count]
+        return [f"{gap.ms:.0f} ms at {gap.start - self.begin:.2f} s, {gap.stream}: "
+                f"{', '.join(f.kind for f in self._faults(gap)) or 'no fault'}" for gap in longest]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Scenarios of tests/e2e/ that do something again and again, as often as it takes to notice what grows or fails seldom."""
+"""Scenarios of tests/e2e/ that do something again and again, as often as it takes to notice what grows or fails seldom; and chaos."""
 
 import sys
 
@@ -21,6 +21,8 @@ def chosen(kinds, text):
     tests = paths.TESTS / "e2e"
     found = [(" ".join((scenario, *words, kind)), [sys.executable, tests / f"{scenario}.py", *words, "--backend", kind])
              for scenario, words, backends in ALL for kind in backends if kind in kinds]
+    if "vm" in kinds:
+        found.append(("chaos", [sys.executable, paths.TESTS / "chaos/run"]))  # ten minutes
     return [(name, command) for name, command in found if text in name]
 
 
