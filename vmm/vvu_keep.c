@@ -9,8 +9,8 @@
  *                 proxy has it again; SESSION_DOWN: it cannot go on.
  *
  * A session can be kept when its own record (LINK_RECORD_SESSION) is here; its first fd, the front-end's
- * socket, is all that the device looks at. If no proxy has it again after 30 s, or the front-end hangs up, or
- * the driver goes down, it ends as any other.
+ * socket, is all that the device looks at. If no proxy has it again after 30 s, or the next one refuses the link
+ * (REJECT), or the front-end hangs up, or the driver goes down, it ends as any other.
  *
  * Whether a request is unanswered is the next proxy's to judge, but only the device has seen what the last one
  * sent: it counts the requests that want an answer and of which ANSWERED has not said that the front-end has

@@ -258,6 +258,9 @@ static void rejected(struct vvu_dev *d, struct wire_packet *p)
 	p->pkt.body.text.text[LINK_REASON_MAX] = '\0';
 	log_peer(LOG_L_WARN, d->who, "the proxy refuses the link: %s", p->pkt.body.text.text);
 	d->link.backoff_ms = RETRY_MAX_MS;
+	/* Nobody else will come for it. */
+	if (d->keep.away)
+		vvu_session_end(d, VVU_END_PROXY, "the next proxy refuses its link");
 	link_lost(d, "refused");
 }
 

@@ -517,12 +517,27 @@ static void test_new_proxies_die_too(void **state)
 		}
 		proxy_dies(k);
 	}
-	assert_int_equal(next_hello(k->w)->flags, LINK_HELLO_KEPT);
-	fake_proxy_text(&k->w->proxy, LINK_REJECT, 0, "not now");
-	fake_step(&k->w->f);
 	next_proxy(k, 77, 0);
 	taken_over(k);
 	expect_data_path(k);
+}
+
+/* The next proxy has no such port, or another VMM has it: nobody will ever take the session over. */
+static void test_rejected(void **state)
+{
+	struct kept *k = *state;
+	char byte;
+
+	proxy_dies(k);
+	assert_int_equal(read(k->front_end[0], &byte, 1), -1);
+	assert_int_equal(next_hello(k->w)->flags, LINK_HELLO_KEPT);
+	fake_proxy_text(&k->w->proxy, LINK_REJECT, 0, "no port is named \"a\"");
+	world_expect_end(k->w, false, NULL);
+	assert_int_equal(fake_num_irqfds(&k->w->f), 0);
+	assert_int_equal(k->w->dev->keep.num, 0);
+	assert_false(k->w->dev->keep.away);
+	assert_int_equal(read(k->front_end[0], &byte, 1), 0);
+	next_link_without_session(k->w);
 }
 
 /* --- records --- */
@@ -718,6 +733,7 @@ int main(void)
 		KEEP_TEST(test_driver_goes_in_hello),
 		KEEP_TEST(test_driver_goes_when_handed),
 		KEEP_TEST(test_new_proxies_die_too),
+		KEEP_TEST(test_rejected),
 		KEEP_TEST(test_records_change),
 		KEEP_TEST(test_as_many_as_there_may_be),
 		KEEP_TEST(test_hostile),

@@ -21,7 +21,7 @@ from lib import paths, procs
 from sandbox import trace
 
 SELF = (1 << 64) - 1
-FLOW = ("session", "replies", "link", "flow", "program", "survival")
+FLOW = ("session", "replies", "link", "flow", "program", "survival", "takeover")
 CONFINED = ("sandbox/test_confined.py", [], None)
 
 # What drives each program through what it does. (file, arguments, variable that names the program)

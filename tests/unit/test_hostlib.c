@@ -17,8 +17,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "vmm/hostlib/block.h"
 #include "vmm/hostlib/control.h"
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
@@ -291,12 +293,25 @@ static void test_kinds_of_fds(void **state)
 	assert_true(fd_raise_limit() > 0);
 }
 
+/* Takes the connection that the request comes on. */
+struct taker {
+	struct control *control;
+	int sock;
+};
+
 static int answer(void *arg, const char *cmd, struct json_object *request,
 		  struct json_object *reply, const char **error)
 {
+	struct taker *t = arg;
+
 	if (!strcmp(cmd, "bad")) {
 		*error = "it is bad";
 		return -EINVAL;
+	}
+	if (!strcmp(cmd, "take")) {
+		assert_true(control_peer(t->control) >= 0);
+		t->sock = control_take(t->control);
+		return 0;
 	}
 	if (strcmp(cmd, "status"))
 		return -ENOENT;
@@ -320,6 +335,8 @@ static void ask(struct event_base *base, const char *line, char *out, size_t byt
 	close(fd);
 	event_base_loop(base, EVLOOP_NONBLOCK);
 }
+
+static char big_reply[1024];
 
 static void test_control(void **state)
 {
@@ -353,6 +370,92 @@ static void test_control(void **state)
 	event_base_free(base);
 }
 
+static void test_control_taken(void **state)
+{
+	struct event_base *base = event_base_new();
+	struct taker t = { .sock = -1 };
+	char out[16];
+	int fd, twice;
+
+	snprintf(path, sizeof(path), "%s/c", dir);
+	t.control = control_open(base, path, answer, &t);
+	assert_non_null(t.control);
+	assert_true(control_has_file(t.control));
+	fd = prog_connect_unix(path, SOCK_STREAM);
+	assert_int_equal(write(fd, "{\"cmd\":\"take\"}\n", 15), 15);
+	while (t.sock < 0)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	/* No reply, and it is open. */
+	assert_int_equal(read(fd, out, sizeof(out)), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(write(t.sock, "hello", 5), 5);
+	assert_int_equal(read(fd, out, sizeof(out)), 5);
+	/* Others are served as ever. */
+	ask(base, "{\"cmd\":\"nope\"}\n", big_reply, sizeof(big_reply));
+	assert_string_equal(big_reply, "{\"ok\":false,\"error\":\"unknown command\"}\n");
+	fd_close(&t.sock);
+	assert_int_equal(read(fd, out, sizeof(out)), 0);
+	close(fd);
+
+	/* A duplicate of the listening socket, served by another; the file is nobody's. */
+	twice = dup(control_socket(t.control));
+	assert_true(control_set_file(t.control, NULL));
+	control_close(t.control);
+	assert_int_equal(access(path, F_OK), 0);
+	t.control = control_serve(base, twice, NULL, answer, &t);
+	assert_non_null(t.control);
+	assert_false(control_has_file(t.control));
+	ask(base, "{\"cmd\":\"nope\"}\n", big_reply, sizeof(big_reply));
+	assert_string_equal(big_reply, "{\"ok\":false,\"error\":\"unknown command\"}\n");
+	assert_true(control_set_file(t.control, path));
+	control_close(t.control);
+	assert_int_equal(access(path, F_OK), -1);
+	event_base_free(base);
+}
+
+/* More than a socket holds, with fds, while the other end reads. */
+static void test_block(void **state)
+{
+	static char data[1 << 20], got[1 << 20];
+	int fds[BLOCK_FDS_MAX], more[BLOCK_FDS_MAX], pair[2];
+	unsigned int num;
+	pid_t child;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	memset(data, 0x5a, sizeof(data));
+	for (unsigned int i = 0; i < BLOCK_FDS_MAX; i++) {
+		fds[i] = eventfd(0, EFD_NONBLOCK);
+		assert_int_equal(eventfd_write(fds[i], i + 1), 0);
+	}
+	assert_int_equal(block_send(pair[0], data, 4, fds, BLOCK_FDS_MAX + 1, 1000), -EINVAL);
+	child = fork();
+	if (!child)
+		_exit(block_send(pair[0], data, 4, fds, BLOCK_FDS_MAX, 60000) ||
+		      block_send(pair[0], data, sizeof(data), fds, 3, 60000));
+	assert_int_equal(block_recv(pair[1], got, 4, more, &num, 60000), 0);
+	assert_int_equal(num, BLOCK_FDS_MAX);
+	for (unsigned int i = 0; i < num; i++) {
+		assert_true(fd_same_eventfd(fds[i], more[i]));
+		assert_int_equal(fcntl(more[i], F_GETFD), FD_CLOEXEC);
+	}
+	fds_close(more, num);
+	assert_int_equal(block_recv(pair[1], got, sizeof(got), more, &num, 60000), 0);
+	assert_int_equal(num, 3);
+	assert_memory_equal(data, got, sizeof(got));
+	fds_close(more, num);
+	assert_int_equal(waitpid(child, &(int){ 0 }, 0), child);
+	/* Nothing comes, nobody reads, nobody is there. */
+	assert_int_equal(block_recv(pair[1], got, 1, more, &num, 1), -ETIMEDOUT);
+	assert_int_equal(block_send(pair[0], data, sizeof(data), NULL, 0, 1), -ETIMEDOUT);
+	fd_close(&pair[1]);
+	assert_int_equal(block_send(pair[0], data, 1, NULL, 0, 1000), -EPIPE);
+	assert_int_equal(block_recv(pair[0], got, 1, more, &num, 1000), -ECONNRESET);
+	assert_int_equal(num, 0);
+	fds_close(fds, BLOCK_FDS_MAX);
+	fd_close(&pair[0]);
+}
+
 static int setup(void **state)
 {
 	return mkdtemp(dir) ? 0 : -1;
@@ -366,10 +469,11 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sizes),	     cmocka_unit_test(test_u32),
-		cmocka_unit_test(test_option_lists), cmocka_unit_test(test_port_names),
-		cmocka_unit_test(test_sockets),	     cmocka_unit_test(test_log),
-		cmocka_unit_test(test_kinds_of_fds), cmocka_unit_test(test_control),
+		cmocka_unit_test(test_sizes),	      cmocka_unit_test(test_u32),
+		cmocka_unit_test(test_option_lists),  cmocka_unit_test(test_port_names),
+		cmocka_unit_test(test_sockets),	      cmocka_unit_test(test_log),
+		cmocka_unit_test(test_kinds_of_fds),  cmocka_unit_test(test_control),
+		cmocka_unit_test(test_control_taken), cmocka_unit_test(test_block),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
