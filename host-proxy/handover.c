@@ -37,6 +37,10 @@ int handover_command(struct proxy *p, struct json_object *request, const char **
 		*error = "another proxy is taking over";
 		return -EBUSY;
 	}
+	if (replace_busy(p)) {
+		*error = "a VMM is being replaced; try again";
+		return -EBUSY;
+	}
 	if (prog_peer_uid(peer, &uid) < 0 || (uid && uid != geteuid())) {
 		*error = "only the proxy's own user, or root, may take over";
 		return -EPERM;
@@ -128,6 +132,7 @@ static int send_link(struct handover *h, const struct link *l, uint32_t index)
 			 (l->retired ? TAKEOVER_LINK_RETIRED : 0u) |
 			 (l->retiring ? TAKEOVER_LINK_RETIRING : 0u) |
 			 (l->keeps ? TAKEOVER_LINK_KEEPS : 0u) |
+			 (l->refused ? TAKEOVER_LINK_REFUSED : 0u) |
 			 (evtimer_pending(&l->timer, NULL) ? TAKEOVER_LINK_TIMED : 0u),
 		.uid = l->uid,
 		.pid = (le32)l->pid,
@@ -221,7 +226,6 @@ static int send_rest(struct handover *h, const struct session *s, uint32_t index
 	out->dirty = s->dirty;
 	out->replay = s->replay;
 	out->lost_with = (le32)s->lost_with;
-	out->stop = s->stop;
 	if (s->out_waits)
 		memcpy(&out->out, &s->out, sizeof(out->out));
 	put_pending(out, s);

@@ -82,6 +82,7 @@ void link_close(struct link *l)
 	fd_close(&l->sock);
 	recovery_drop(l->recovery);
 	l->recovery = NULL;
+	replace_lost(l);
 	if (port && port->next == l)
 		port->next = NULL;
 	if (port && port->link == l) {
@@ -360,6 +361,7 @@ static void on_back_end_down(struct link *l)
 
 	if (l->state != LINK_UP || !link_set_state(l, LINK_READY))
 		return;
+	replace_lost(l);
 	/* The device has ended the session on its side. */
 	if (s && session_announced(s) && l == l->port->link)
 		session_end(s, BY_BACK_END, false, "the back-end went down");
@@ -374,6 +376,7 @@ static void on_back_end_lost(struct link *l)
 
 	if (l->state != LINK_UP || !link_set_state(l, LINK_READY))
 		return;
+	replace_lost(l);
 	if (s && session_announced(s) && l == l->port->link) {
 		together_lost(s, l->pid);
 		session_lost(s, "its device was reset");
@@ -397,6 +400,24 @@ static void on_session_packet(struct link *l, struct session *s, struct wire_pac
 			relay_reply(s, in->pkt.hdr.seq, &in->pkt.body.msg);
 		else
 			channel_request(s, in->pkt.hdr.seq, &in->pkt.body.msg);
+	}
+}
+
+/* From a VMM that is to take over, and is told of the session. */
+static void on_next_packet(struct link *l, struct session *s, struct wire_packet *in)
+{
+	switch (in->pkt.hdr.kind) {
+	case LINK_SESSION_DOWN:
+		session_not_next(s);
+		/* fallthrough */
+	case LINK_RESULT:
+		replace_refused(l->port, in->pkt.body.text.text);
+		return;
+	default:
+		if (in->pkt.body.msg.hdr.flags & VHOST_USER_REPLY_MASK)
+			replay_reply(s, in->pkt.hdr.seq, &in->pkt.body.msg);
+		else
+			l->port->count.dropped++; /* not the back-end yet */
 	}
 }
 
@@ -439,6 +460,8 @@ static void on_packet(struct link *l, struct wire_packet *in)
 		s = l->port->session;
 		if (s && session_announced(s) && l == l->port->link && s->id == in->pkt.hdr.session)
 			on_session_packet(l, s, in);
+		else if (s && s->heir.id && l == l->port->next && s->heir.id == in->pkt.hdr.session)
+			on_next_packet(l, s, in);
 		else
 			l->port->count.dropped++; /* it was sent before the end was read */
 		return;

@@ -47,6 +47,7 @@ struct link {
 	char who[LINK_PORT_NAME_MAX + 1]; /* as the VMM calls itself */
 	struct link_backend_up back_end;
 	bool replaces;		   /* HELLO said REPLACEMENT, and SERVING has not been said */
+	bool refused;		   /* cannot take over what it is to replace */
 	bool retired;		   /* REPLACED has been said */
 	bool retiring;		   /* is port->next, and was replaced by port->link */
 	struct recovery *recovery; /* HELLO said KEPT, and KEPT has not come; else NULL */

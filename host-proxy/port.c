@@ -164,17 +164,21 @@ static void update_session(struct port *port, bool can_take)
 {
 	struct session *s = port->session;
 
-	if (s->state == SESSION_HELD && can_take)
+	if (s->state == SESSION_HELD && can_take && !port->move)
 		session_start(s);
 	else if (s->kept && can_take)
 		session_go_on(s);
-	else if (s->state == SESSION_AWAY && can_take)
+	else if (s->state == SESSION_MOVING) {
+		records_flush(s);
+		replay_advance(s);
+	} else if (s->state == SESSION_AWAY && can_take &&
+		   (!port->move || port->move == MOVE_START))
 		session_replay(s);
 	else if (s->state == SESSION_REPLAY && can_take)
 		replay_advance(s);
 	else if (s->state == SESSION_UP && can_take)
 		records_flush(s);
-	else if (s->state == SESSION_HELD && port_can_answer(port) &&
+	else if (s->state == SESSION_HELD && port_can_answer(port) && !port->move &&
 		 (!port->link || port->link->state != LINK_UP))
 		session_start_away(s);
 }

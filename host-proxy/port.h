@@ -17,6 +17,7 @@
 
 #include "abi/vhost_user.h"
 #include "host-proxy/proxy.h"
+#include "host-proxy/replace.h"
 #include "vmm/hostlib/log.h"
 
 #define PORT_RETRY_MIN_MS 100
@@ -61,6 +62,9 @@ struct port {
 	struct link *link;		   /* NULL: no VMM */
 	struct link *next;	 /* is to replace link, or was replaced by it (replace.h) */
 	struct session *session; /* NULL: no front-end */
+	enum move move;		 /* to next; from START on to link */
+	int move_pid;		 /* the VMM that takes over */
+	bool move_failed;	 /* it will not */
 	struct port_offers offers;
 	struct listener listener; /* server mode */
 	struct event retry_ev;	  /* client mode */

@@ -12,6 +12,7 @@
 #include "host-proxy/given.h"
 #include "host-proxy/link.h"
 #include "host-proxy/port.h"
+#include "host-proxy/replace.h"
 #include "host-proxy/session.h"
 #include "host-proxy/together.h"
 #include "vmm/hostlib/fds.h"
@@ -179,6 +180,7 @@ int proxy_open(struct proxy *p, struct event_base *base, const struct proxy_conf
 	LIST_INIT(&p->dead_sessions);
 	p->started_ns = proxy_now_ns();
 	together_open(p);
+	replace_open(p);
 	*what = "memory";
 	p->ports = calloc(conf->num_ports, sizeof(*p->ports));
 	if (!p->ports)
@@ -203,6 +205,7 @@ void proxy_close(struct proxy *p)
 	for (unsigned int i = 0; i < p->num_ports; i++)
 		port_close(&p->ports[i]);
 	together_close(p);
+	replace_close(p);
 	proxy_reap(p);
 	free(p->ports);
 	p->ports = NULL;

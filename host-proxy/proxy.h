@@ -51,6 +51,7 @@ struct proxy {
 	struct link_list dead_links;
 	struct session_list dead_sessions;
 	struct event together_ev; /* together.h */
+	struct event replace_ev;  /* replace.h */
 	uint32_t last_session;	  /* number of the last session, on whichever port */
 	uint64_t started_ns;
 	struct given *given;	 /* sockets to use in place of those that we would open */

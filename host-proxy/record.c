@@ -263,7 +263,8 @@ static void send_next(struct session *s)
 
 void records_flush(struct session *s)
 {
-	while (s->state == SESSION_UP && link_can_take(s->port->link)) {
+	while ((s->state == SESSION_UP || s->state == SESSION_MOVING) &&
+	       link_can_take(s->port->link)) {
 		/* An answer that waits for the front-end to read is none. */
 		if (records_told(s) || (s->out_waits && s->dirty.answer))
 			return;

@@ -36,9 +36,9 @@ void relay_flush_answers(struct session *s);
 /* Enters the request s->seq, that will be answered. */
 struct session_pending *relay_expect_reply(struct session *s, const struct vu_msg_info *info,
 					   const struct vhost_user_msg *msg);
-/* Tells what a reply of the back-end says about itself (port.h, offers), and clears what the chain
- * cannot carry. */
-void relay_filter(struct session *s, struct vhost_user_msg *msg);
+/* Notes what a reply of the back-end says about itself in *offers, and clears what the chain cannot
+ * carry. */
+void relay_filter(struct session *s, struct port_offers *offers, struct vhost_user_msg *msg);
 /* The front-end is told so: what it may acknowledge. */
 void relay_offered(struct session *s, const struct vhost_user_msg *msg);
 /* The ring is stopped, at base: GET_VRING_BASE has been answered. */
@@ -46,8 +46,10 @@ void relay_ring_stopped(struct session *s, uint32_t index, uint32_t base);
 
 /* The copy of SET_VRING_ADDR that goes on. */
 void relay_ring_addresses(const struct session *s, struct vhost_user_vring_addr *addr);
-/* What SET_PROTOCOL_FEATURES sets beyond the front-end's, with what it takes; false: no memory. */
-bool relay_internal_features(struct session *s, uint64_t *features);
+/* What SET_PROTOCOL_FEATURES sets beyond the front-end's at a back-end with these offers, with what it
+ * takes; false: no memory. */
+bool relay_internal_features(struct session *s, const struct port_offers *offers,
+			     uint64_t *features);
 /* SET_INFLIGHT_FD. False: the link is dead. */
 bool relay_send_inflight(struct session *s);
 

@@ -5,11 +5,15 @@
 #include "host-proxy/port.h"
 #include "host-proxy/relay.h"
 #include "host-proxy/session.h"
+#include "host-proxy/together.h"
 
-/* The next ring from index on that runs at the old back-end. */
+/* --- one session's rings --- */
+
+/* The next ring from index on that runs at the old back-end, and is to be stopped now. */
 static uint32_t next_running(const struct session *s, uint32_t index)
 {
-	while (index < s->num_rings && !(s->rings[index].running && s->rings[index].served))
+	while (index < s->num_rings &&
+	       (index % 2 != s->stop.parity || !s->rings[index].running || !s->rings[index].served))
 		index++;
 	return index;
 }
@@ -63,8 +67,29 @@ void replace_reply(struct session *s, uint32_t seq, const struct vhost_user_msg 
 
 static bool all_stopped(const struct session *s)
 {
-	return !s->num_pending && s->stop.sent >= s->num_rings &&
-	       next_running(s, s->stop.answered) >= s->num_rings;
+	return s->stop.sent >= s->num_rings && next_running(s, s->stop.answered) >= s->num_rings;
+}
+
+void replace_timeout(struct session *s)
+{
+	struct port *port = s->port;
+
+	if (s->stop.silent || !port->next || all_stopped(s))
+		return;
+	s->stop.silent = true;
+	port_log(port, LOG_L_WARN, "%s does not stop its rings for %s", port->link->who,
+		 port->next->who);
+	link_notice(port->next, LINK_SILENT, 0);
+}
+
+/* --- one port --- */
+
+/* The link that is to take the port over, or has it and has not been told; NULL: none. */
+static struct link *heir(const struct port *port)
+{
+	if (port->next && port->next->replaces && !port->next->retiring)
+		return port->next;
+	return port->link && port->link->replaces ? port->link : NULL;
 }
 
 /* The links change places. */
@@ -76,9 +101,6 @@ static void swap(struct port *port)
 	port->next = old;
 	port->offers.limits = port->link->back_end;
 	port->offers.protocol_is_current = false;
-	if (old)
-		old->retiring = true;
-	port->link->retiring = false;
 }
 
 void replace_done(struct port *port)
@@ -95,48 +117,56 @@ void replace_done(struct port *port)
 		link_retire(old);
 }
 
-void replace_timeout(struct session *s)
+bool replace_busy(const struct proxy *p)
 {
-	struct port *port = s->port;
-
-	if (s->stop.silent || !port->next)
-		return;
-	s->stop.silent = true;
-	port_log(port, LOG_L_WARN, "%s does not stop its rings for %s", port->link->who,
-		 port->next->who);
-	link_notice(port->next, LINK_SILENT, 0);
+	for (unsigned int i = 0; i < p->num_ports; i++) {
+		if (p->ports[i].move)
+			return true;
+	}
+	return false;
 }
 
-/* What the session hinders. True: the port can change hands. */
-static bool session_lets_go(struct port *port, bool next_is_up)
+void replace_wake(struct proxy *p)
 {
-	struct session *s = port->session;
+	event_active(&p->replace_ev, EV_TIMEOUT, 0);
+}
 
-	if (!s || s->state == SESSION_HELD)
-		return true;
-	if (s->state == SESSION_UP && next_is_up)
-		session_stop(s);
-	if (s->state != SESSION_STOPPING)
-		return s->state == SESSION_AWAY && !s->kept;
-	if (!next_is_up) {
-		session_stopped(s, "the VMM that was to take over is gone");
-		return false;
-	}
-	if (!s->num_pending && !ask_rings(s))
-		return false;
-	if (s->state != SESSION_STOPPING || !all_stopped(s))
-		return false;
-	session_stopped(s, "another VMM takes over");
-	return true;
+static void failed(struct port *port)
+{
+	port->move_failed = true;
+	replace_wake(port->proxy);
+}
+
+void replace_lost(struct link *l)
+{
+	struct port *port = l->port;
+
+	if (!port || !port->move || l != heir(port))
+		return;
+	if (port->session && l == port->next)
+		session_not_next(port->session);
+	failed(port);
+}
+
+void replace_refused(struct port *port, const char *why)
+{
+	if (!port->next || !port->move)
+		return;
+	port_log(port, LOG_L_WARN, "%s cannot take over: %s", port->next->who, why);
+	port->next->refused = true;
+	failed(port);
 }
 
 void replace_update(struct port *port)
 {
 	struct link *next = port->next;
-	bool up = next && !next->retiring && next->state == LINK_UP;
 
 	if (!port->link && next && next->state != LINK_DEAD) {
 		/* The old one is gone; or the new one, and the old one has it again. */
+		if (!next->retiring) {
+			port->move = MOVE_NONE;
+			port->move_failed = false;
+		}
 		port->link = next;
 		port->next = NULL;
 		next->retiring = false;
@@ -144,12 +174,244 @@ void replace_update(struct port *port)
 			port->offers.limits = next->back_end;
 			port->offers.protocol_is_current = false;
 		}
-	} else if (up || (port->session && port->session->state == SESSION_STOPPING)) {
-		if (!session_lets_go(port, up) || !up || port->next != next || !port->link)
-			return;
-		swap(port);
 	}
-	if (port->link && port->link->replaces && port->link->state == LINK_UP &&
+	if (port->link && port->link->replaces && port->link->state == LINK_UP && !port->move &&
 	    (!port->session || port->session->state == SESSION_HELD))
 		replace_done(port);
+	if (heir(port) || port->move)
+		replace_wake(port->proxy);
+}
+
+/* --- all ports of the VMM that takes over --- */
+
+static bool in_group(const struct port *port, int pid)
+{
+	return port->move && port->move_pid == pid;
+}
+
+/* Is to be in the next group of that VMM. */
+static bool is_candidate(const struct port *port, int pid)
+{
+	const struct link *l = heir(port);
+
+	return !port->move && l && l == port->next && l->pid == pid;
+}
+
+static bool can_begin(const struct port *port)
+{
+	const struct session *s = port->session;
+
+	if (port->next->state != LINK_UP || port->next->refused)
+		return false;
+	return !s || s->state == SESSION_HELD || s->state == SESSION_UP ||
+	       (s->state == SESSION_AWAY && !s->kept);
+}
+
+/* A port of the same old VMM that the new one leaves alone. */
+static bool stays(const struct proxy *p, const struct port *port, int pid)
+{
+	for (unsigned int i = 0; i < p->num_ports && port->link && !port->next; i++) {
+		const struct port *other = &p->ports[i];
+
+		if (in_group(other, pid) && other->link && other->link->pid == port->link->pid)
+			return true;
+	}
+	return false;
+}
+
+static void begin(struct proxy *p, int pid)
+{
+	bool any = false;
+
+	for (unsigned int i = 0; i < p->num_ports; i++) {
+		if (!is_candidate(&p->ports[i], pid))
+			continue;
+		if (!can_begin(&p->ports[i]))
+			return;
+		any = true;
+	}
+	for (unsigned int i = 0; i < p->num_ports && any; i++) {
+		struct port *port = &p->ports[i];
+
+		if (!is_candidate(port, pid))
+			continue;
+		port->move = MOVE_PREPARE;
+		port->move_pid = pid;
+		port->move_failed = false;
+	}
+	for (unsigned int i = 0; i < p->num_ports && any; i++) {
+		struct port *port = &p->ports[i];
+
+		if (stays(p, port, pid))
+			port_log(port, LOG_L_WARN, "stays with %s: pid %d takes over others",
+				 port->link->who, pid);
+		if (in_group(port, pid) && port->session && port->session->state == SESSION_UP)
+			session_move(port->session);
+		if (in_group(port, pid))
+			port_update(port);
+	}
+}
+
+/* The port has all that its part in the step takes. */
+static bool is_done(struct port *port)
+{
+	struct session *s = port->session;
+
+	if (!s || s->state == SESSION_HELD)
+		return true;
+	switch (port->move) {
+	case MOVE_PREPARE:
+		return s->state == SESSION_AWAY ||
+		       (s->state == SESSION_MOVING && s->replay.prepared);
+	case MOVE_STOP_ODD:
+	case MOVE_STOP_EVEN:
+		return s->state == SESSION_AWAY ||
+		       (s->state == SESSION_STOPPING && ask_rings(s) && all_stopped(s));
+	default:
+		return s->state == SESSION_REPLAY && s->replay.at_end;
+	}
+}
+
+static void stop_next(struct port *port)
+{
+	struct session *s = port->session;
+
+	if (s && s->state == SESSION_MOVING)
+		session_stop(s);
+	if (s && s->state == SESSION_STOPPING)
+		s->stop = (struct stop){ .parity = port->move == MOVE_STOP_ODD,
+					 .silent = s->stop.silent };
+}
+
+static void change_hands(struct port *port)
+{
+	struct session *s = port->session;
+
+	swap(port);
+	if (port->next)
+		port->next->retiring = true;
+	if (!s || s->state != SESSION_STOPPING)
+		return;
+	if (port->next)
+		link_session_down(port->next, s->id, "another VMM takes over");
+	together_over(s);
+	together_lost(s, port->move_pid);
+	session_moved(s);
+}
+
+/* All ports are done with their step. */
+static void next_step(struct proxy *p, int pid)
+{
+	for (unsigned int i = 0; i < p->num_ports; i++) {
+		struct port *port = &p->ports[i];
+
+		if (!in_group(port, pid))
+			continue;
+		switch (++port->move) {
+		case MOVE_STOP_ODD:
+		case MOVE_STOP_EVEN:
+			stop_next(port);
+			break;
+		case MOVE_START:
+			change_hands(port);
+			break;
+		default:
+			port->move = MOVE_NONE;
+		}
+	}
+	for (unsigned int i = 0; i < p->num_ports; i++) {
+		if (p->ports[i].move_pid == pid)
+			port_update(&p->ports[i]);
+	}
+	replace_wake(p);
+}
+
+static void give_back(struct port *port)
+{
+	static const char why[] = "the VMM that was to take over will not";
+	struct session *s = port->session;
+	bool had = port->move == MOVE_START && port->link && port->link->replaces && port->next;
+
+	/* Where there is no old one any more the port stays with the new one. */
+	if (s && s->state == SESSION_MOVING)
+		session_stay(s, why);
+	else if (s && (s->state == SESSION_STOPPING || (s->state == SESSION_REPLAY && had)))
+		session_give_back(s, why);
+	if (s && s->state == SESSION_AWAY)
+		together_lost(s, port->move_pid);
+	if (had) {
+		swap(port);
+		port->link->retiring = false;
+	}
+	/* Not once more with a part of its ports, or what it cannot have. */
+	if (heir(port))
+		heir(port)->refused = true;
+	port->move = MOVE_NONE;
+	port->move_failed = false;
+}
+
+static void abort_all(struct proxy *p, int pid)
+{
+	log_warn("link", "pid %d takes nothing over: the old VMM serves on", pid);
+	for (unsigned int i = 0; i < p->num_ports; i++) {
+		if (in_group(&p->ports[i], pid))
+			give_back(&p->ports[i]);
+	}
+	for (unsigned int i = 0; i < p->num_ports; i++) {
+		if (p->ports[i].move_pid == pid)
+			port_update(&p->ports[i]);
+	}
+}
+
+static void run(struct proxy *p, int pid)
+{
+	bool any = false, done = true, gone = false;
+
+	for (unsigned int i = 0; i < p->num_ports; i++) {
+		struct port *port = &p->ports[i];
+
+		if (!in_group(port, pid))
+			continue;
+		any = true;
+		done = is_done(port) && done;
+		gone |= port->move_failed;
+	}
+	if (!any)
+		begin(p, pid);
+	else if (gone)
+		abort_all(p, pid);
+	else if (done)
+		next_step(p, pid);
+}
+
+static int group_of(const struct port *port)
+{
+	const struct link *l = heir(port);
+
+	return port->move ? port->move_pid : l ? l->pid : -1;
+}
+
+static void on_wake(evutil_socket_t sock, short what, void *arg)
+{
+	struct proxy *p = arg;
+
+	for (unsigned int i = 0; i < p->num_ports; i++) {
+		int pid = group_of(&p->ports[i]);
+		bool seen = pid < 0;
+
+		for (unsigned int j = 0; j < i && !seen; j++)
+			seen = group_of(&p->ports[j]) == pid;
+		if (!seen)
+			run(p, pid);
+	}
+}
+
+void replace_open(struct proxy *p)
+{
+	evtimer_assign(&p->replace_ev, p->base, on_wake, p);
+}
+
+void replace_close(struct proxy *p)
+{
+	event_del(&p->replace_ev);
 }

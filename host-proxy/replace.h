@@ -1,17 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A VMM that takes a port over from the one that serves it (HELLO REPLACEMENT): port->next, beside
- * port->link.
+ * A VMM that takes ports over from the one that serves them (HELLO REPLACEMENT): port->next, beside
+ * port->link. All its ports change hands together:
  *
- *   1 the new back-end is up: the front-end is read no more; every running ring is stopped at the old
- *     one (GET_VRING_BASE, all at once), so that no ring ever has two owners
- *   2 all have answered: the links change places, and the session is replayed to the new back-end,
- *     whose rings start where the old one's stopped
- *   3 it knows all: SERVING to the new VMM, REPLACED to the old
+ *   PREPARE   all its back-ends are up: each session is told to its port's new one, but for the start
+ *             of rings that run, while the old one serves on. The front-ends are read no more.
+ *   STOP_ODD  all know all: the rings of odd index are stopped at the old ones (GET_VRING_BASE, all at
+ *   STOP_EVEN once), and when all have answered those of even index. Where rings come in pairs the odd
+ *             ones are those that the device reads from: nothing is read that has no receiver any more,
+ *             and no ring ever has two owners
+ *   START     all have answered: the links change places, the rings start where they stopped, the even
+ *             ones of all ports first (together.h)
+ *   -         all run: SERVING to the new VMM, REPLACED to the old one
  *
- * Without a session in the way, 3 follows at once. An old back-end that does not answer in 100 ms:
- * SILENT to the new VMM, and we wait for the old link to end. The old link stays until 3: if the new
- * one is lost before, the session is replayed to the old.
+ * If a link of the new VMM is lost before that, or it cannot have a session, all ports stay with the old
+ * VMM, or go back to it (by a replay).
+ *
+ * An old back-end that does not answer in 100 ms: SILENT to the new VMM, and we wait for the old link to
+ * end. Its session is then one that is lost as any other, and so goes to the new VMM, too. Ports
+ * that the new VMM has no link for stay with the old one. Without a session in the way a port is ready
+ * for each step.
  */
 #ifndef HOST_PROXY_REPLACE_H
 #define HOST_PROXY_REPLACE_H
@@ -23,17 +31,38 @@
 
 struct link;
 struct port;
+struct proxy;
 struct session;
+
+enum move {
+	MOVE_NONE,
+	MOVE_PREPARE,
+	MOVE_STOP_ODD,
+	MOVE_STOP_EVEN,
+	MOVE_START
+};
 
 /* Where the stop of the rings stands, while the session is STOPPING. */
 struct stop {
+	uint32_t parity;   /* of the rings to stop */
 	uint32_t sent;	   /* rings below this index have been asked */
 	uint32_t answered; /* those below this one have answered */
 	bool silent;	   /* SILENT has been said */
 };
 
-/* Whatever of the port's links or session has changed: goes on as far as can be. */
+void replace_open(struct proxy *p);
+void replace_close(struct proxy *p);
+
+/* Ports are on their way from one VMM to another: what is known of them can't be handed over. */
+bool replace_busy(const struct proxy *p);
+/* Whatever of the port's links or session has changed. */
 void replace_update(struct port *port);
+/* Something that a replacement may wait for has happened: it goes on in the loop's next turn. */
+void replace_wake(struct proxy *p);
+/* The link is about to end, or its back-end has gone. */
+void replace_lost(struct link *l);
+/* port->next cannot have the port's session: it is left out from now on. */
+void replace_refused(struct port *port, const char *why);
 /* The session is STOPPING, and no request of the front-end is unanswered: the old back-end answers. */
 void replace_reply(struct session *s, uint32_t seq, const struct vhost_user_msg *msg);
 /* 100 ms are over. */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "host-proxy/replay.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "host-proxy/inflight.h"
@@ -25,6 +27,38 @@ enum step_result {
 	STEP_WAIT, /* for answers */
 };
 
+/* Told to the VMM that is to take over, while the session is up elsewhere. */
+static bool moving(const struct session *s)
+{
+	return s->heir.id != 0;
+}
+
+static struct link *target(const struct session *s)
+{
+	return moving(s) ? s->port->next : s->port->link;
+}
+
+static struct port_offers *offers_of(struct session *s)
+{
+	return moving(s) ? &s->heir.offers : &s->port->offers;
+}
+
+/* This back-end cannot have the session: which ends, unless another one still has it. */
+static void __attribute__((format(printf, 3, 4)))
+fail(struct session *s, enum session_end_by by, const char *fmt, ...)
+{
+	char text[LINK_REASON_MAX - 32];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (moving(s))
+		replace_refused(s->port, text);
+	else
+		session_end(s, by, true, "%s", text);
+}
+
 #define HAS_MESSAGE(o) ((o)->msg.hdr.request != 0)
 
 static void make(struct outgoing *o, uint32_t request, uint32_t payload)
@@ -45,6 +79,12 @@ static void make_u64(struct outgoing *o, uint32_t request, bool known, uint64_t 
 }
 
 /* --- what the back-end offers --- */
+
+/* The front-end is read no more; what it asked before is answered first. */
+static enum step_result settle(struct session *s, struct outgoing *o)
+{
+	return moving(s) && s->num_pending ? STEP_WAIT : STEP_DONE;
+}
 
 static enum step_result ask(struct session *s, struct outgoing *o)
 {
@@ -96,8 +136,11 @@ static bool goes_on(const struct session_ring *ring)
 	return ring->running && ring->served;
 }
 
+/* Not from one that stops its rings first: it says where. */
 static bool needs_positions(const struct session *s)
 {
+	if (moving(s))
+		return false;
 	for (uint32_t i = 0; i < s->num_rings; i++) {
 		if (goes_on(&s->rings[i]))
 			return true;
@@ -108,35 +151,35 @@ static bool needs_positions(const struct session *s)
 /* A back-end that offers less than was acknowledged cannot go on (decision 28). */
 static enum step_result compare(struct session *s, struct outgoing *o)
 {
-	const struct port_offers *now = &s->port->offers;
+	const struct port_offers *now = offers_of(s);
 	uint64_t features = s->features & s->features_offered & ~now->features;
 	uint64_t protocol = s->has_protocol ? s->protocol & ~now->protocol : 0;
 	uint32_t used = rings_used(s);
 
 	if (features || protocol)
-		session_end(s, BY_BACK_END, true,
-			    "the new back-end lacks features %#llx, protocol features %#llx",
-			    (unsigned long long)features, (unsigned long long)protocol);
+		fail(s, BY_BACK_END,
+		     "the new back-end lacks features %#llx, protocol features %#llx",
+		     (unsigned long long)features, (unsigned long long)protocol);
 	else if (now->limits.max_queues < used)
-		session_end(s, BY_BACK_END, true, "the new back-end has %u queues, %u are in use",
-			    now->limits.max_queues, used);
+		fail(s, BY_BACK_END, "the new back-end has %u queues, %u are in use",
+		     now->limits.max_queues, used);
 	else if (now->limits.max_mem_slots < s->memory.regions.num)
-		session_end(s, BY_BACK_END, true,
-			    "the new back-end has %u memory slots, %u are in use",
-			    now->limits.max_mem_slots, s->memory.regions.num);
+		fail(s, BY_BACK_END, "the new back-end has %u memory slots, %u are in use",
+		     now->limits.max_mem_slots, s->memory.regions.num);
 	else if (needs_positions(s) && !(now->protocol & VHOST_USER_PF_INTERNAL))
-		session_end(s, BY_BACK_END, true, "the new back-end keeps no ring positions");
-	else if (s->num_rings > now->limits.max_queues)
+		fail(s, BY_BACK_END, "the new back-end keeps no ring positions");
+	else if (s->num_rings > now->limits.max_queues && !moving(s))
 		s->num_rings = now->limits.max_queues;
 	return STEP_DONE;
 }
 
 static enum step_result compare_queues(struct session *s, struct outgoing *o)
 {
-	if (s->port->offers.queues < s->queues_offered)
-		session_end(s, BY_BACK_END, true, "the new back-end offers %llu queues, not %llu",
-			    (unsigned long long)s->port->offers.queues,
-			    (unsigned long long)s->queues_offered);
+	const struct port_offers *now = offers_of(s);
+
+	if (now->queues < s->queues_offered)
+		fail(s, BY_BACK_END, "the new back-end offers %llu queues, not %llu",
+		     (unsigned long long)now->queues, (unsigned long long)s->queues_offered);
 	return STEP_DONE;
 }
 
@@ -146,8 +189,8 @@ static enum step_result set_protocol(struct session *s, struct outgoing *o)
 {
 	uint64_t internal = 0;
 
-	if (s->has_protocol && !relay_internal_features(s, &internal))
-		session_end(s, BY_PROXY, true, "no memory for ring positions");
+	if (s->has_protocol && !relay_internal_features(s, offers_of(s), &internal))
+		fail(s, BY_PROXY, "no memory for ring positions");
 	make_u64(o, VHOST_USER_SET_PROTOCOL_FEATURES, s->has_protocol, s->protocol | internal);
 	return STEP_DONE;
 }
@@ -212,21 +255,24 @@ static enum step_result set_memory(struct session *s, struct outgoing *o)
 /* Rings that do not go on where they were start where SET_VRING_BASE says. */
 static enum step_result set_inflight(struct session *s, struct outgoing *o)
 {
-	if (s->inflight < 0 || !(s->port->offers.protocol & VHOST_USER_PF_INTERNAL) ||
+	if (s->inflight < 0 || !(offers_of(s)->protocol & VHOST_USER_PF_INTERNAL) ||
 	    !s->has_protocol)
 		return STEP_DONE;
 	for (uint32_t i = 0; i < s->inflight_rings; i++) {
 		if (i < s->num_rings && goes_on(&s->rings[i]))
 			continue;
 		if (inflight_zero(s->inflight, i)) {
-			session_end(s, BY_PROXY, true, "the region of ring positions fails");
+			fail(s, BY_PROXY, "the region of ring positions fails");
 			return STEP_DONE;
 		}
 	}
 	inflight_message(&o->msg, s->inflight_rings);
 	o->fds = &s->inflight;
 	o->num_fds = 1;
-	s->inflight_told = true;
+	if (moving(s))
+		s->heir.inflight_told = true;
+	else
+		s->inflight_told = true;
 	return STEP_DONE;
 }
 
@@ -298,6 +344,48 @@ static enum step_result set_rings(struct session *s, struct outgoing *o)
 	return STEP_DONE;
 }
 
+/* Another VMM has the running rings: it is known that the new one has all else, and no more is sent to it
+ * before they are stopped. */
+static enum step_result ask_ready(struct session *s, struct outgoing *o)
+{
+	return moving(s) ? ask(s, o) : STEP_DONE;
+}
+
+static enum step_result hold(struct session *s, struct outgoing *o)
+{
+	if (!moving(s))
+		return STEP_DONE;
+	s->replay.prepared = true;
+	replace_wake(s->port->proxy);
+	return STEP_WAIT;
+}
+
+/* Rings that were stopped meanwhile start there, whatever the old one may have noted since. */
+static enum step_result set_bases(struct session *s, struct outgoing *o)
+{
+	struct replay *r = &s->replay;
+
+	if (!r->prepared)
+		return STEP_DONE;
+	if (!r->index && s->num_rings > s->port->offers.limits.max_queues)
+		s->num_rings = s->port->offers.limits.max_queues;
+	while (r->index < s->num_rings) {
+		uint32_t i = r->index++;
+		const struct session_ring *ring = &s->rings[i];
+
+		if (!ring->running || ring->served)
+			continue;
+		if (s->inflight_told && i < s->inflight_rings && inflight_zero(s->inflight, i)) {
+			fail(s, BY_PROXY, "the region of ring positions fails");
+			return STEP_DONE;
+		}
+		make_state(o, VHOST_USER_SET_VRING_BASE, ring->has_base, i, ring->base);
+		if (HAS_MESSAGE(o))
+			return STEP_MORE;
+	}
+	return STEP_DONE;
+}
+
 /* Starts every second ring from index on. */
 static enum step_result start_rings(struct session *s, struct outgoing *o)
 {
@@ -356,6 +444,16 @@ static enum step_result confirm(struct session *s, struct outgoing *o)
 	return s->port->next && s->port->next->retiring ? ask(s, o) : STEP_DONE;
 }
 
+/* The port changes hands when all that go to the new VMM are as far. */
+static enum step_result commit(struct session *s, struct outgoing *o)
+{
+	if (!s->port->move)
+		return STEP_DONE;
+	s->replay.at_end = true;
+	replace_wake(s->port->proxy);
+	return STEP_WAIT;
+}
+
 /* Requests that no back-end has answered: the front-end waits, so their answers go on. */
 static enum step_result send_deferred(struct session *s, struct outgoing *o)
 {
@@ -382,23 +480,26 @@ static enum step_result send_deferred(struct session *s, struct outgoing *o)
 }
 
 static enum step_result (*const steps[])(struct session *s, struct outgoing *o) = {
-	ask,	      ask_protocol,   wait_answers, compare,	  set_protocol, ask_queues,
-	wait_answers, compare_queues, set_owner,    set_features, set_mtu,	set_channel,
-	set_memory,   set_inflight,   set_rings,    start_even,	  ask_even,	wait_answers,
-	wait_others,  start_odd,      set_status,   confirm,	  wait_answers, send_deferred,
+	settle,	     ask,	   ask_protocol,   wait_answers, compare,      set_protocol,
+	ask_queues,  wait_answers, compare_queues, set_owner,	 set_features, set_mtu,
+	set_channel, set_memory,   set_inflight,   set_rings,	 ask_ready,    wait_answers,
+	hold,	     set_bases,	   start_even,	   ask_even,	 wait_answers, wait_others,
+	start_odd,   set_status,   confirm,	   wait_answers, commit,       send_deferred,
 };
 
 static bool send_one(struct session *s, struct outgoing *o)
 {
 	struct replay *r = &s->replay;
 	struct link_packet pkt = {
-		.hdr = { .kind = LINK_FRONTEND, .seq = ++s->seq, .session = s->id },
+		.hdr = { .kind = LINK_FRONTEND,
+			 .seq = moving(s) ? ++s->heir.seq : ++s->seq,
+			 .session = moving(s) ? s->heir.id : s->id },
 	};
 
 	memcpy(&pkt.body.msg, &o->msg, vu_msg_bytes(&o->msg));
 	if (o->is_ask)
-		r->asks[r->num_asks++] = (struct replay_ask){ o->msg.hdr.request, s->seq };
-	return link_transmit(s->port->link, &pkt, vu_msg_bytes(&pkt.body.msg), o->fds, o->num_fds);
+		r->asks[r->num_asks++] = (struct replay_ask){ o->msg.hdr.request, pkt.hdr.seq };
+	return link_transmit(target(s), &pkt, vu_msg_bytes(&pkt.body.msg), o->fds, o->num_fds);
 }
 
 bool replay_valid(const struct session *s)
@@ -415,12 +516,22 @@ bool replay_valid(const struct session *s)
 void replay_begin(struct session *s)
 {
 	s->replay = (struct replay){ 0 };
-	s->inflight_told = false;
+	if (!moving(s))
+		s->inflight_told = false;
+}
+
+/* Whether there is anything to send, and anybody to send it to. */
+static bool goes_further(const struct session *s)
+{
+	const struct link *l = target(s);
+
+	return (s->state == SESSION_REPLAY || s->state == SESSION_MOVING) && l &&
+	       !s->port->move_failed && link_can_take(l);
 }
 
 void replay_advance(struct session *s)
 {
-	while (s->state == SESSION_REPLAY && link_can_take(s->port->link)) {
+	while (goes_further(s)) {
 		struct outgoing o = { .msg.hdr.request = 0 };
 		enum step_result result;
 
@@ -429,7 +540,7 @@ void replay_advance(struct session *s)
 			return;
 		}
 		result = steps[s->replay.step](s, &o);
-		if (s->state != SESSION_REPLAY || result == STEP_WAIT)
+		if (!goes_further(s) || result == STEP_WAIT)
 			return;
 		if (result == STEP_DONE) {
 			s->replay.step++;
@@ -449,12 +560,15 @@ void replay_reply(struct session *s, uint32_t seq, struct vhost_user_msg *msg)
 	if (r->num_asks && r->asks[0].seq == seq)
 		rule = vu_check_reply(msg, r->asks[0].request);
 	if (rule) {
-		session_end(s, BY_BACK_END, true, "reply to %s: %s",
-			    vu_frontend_name(msg->hdr.request), vu_rule_text(rule));
+		fail(s, BY_BACK_END, "reply to %s: %s", vu_frontend_name(msg->hdr.request),
+		     vu_rule_text(rule));
 		return;
 	}
-	relay_filter(s, msg);
-	records_answered(s, seq);
+	relay_filter(s, offers_of(s), msg);
+	if (moving(s))
+		s->heir.answered = seq;
+	else
+		records_answered(s, seq);
 	r->num_asks--;
 	memmove(r->asks, r->asks + 1, r->num_asks * sizeof(r->asks[0]));
 	session_restart_timer(s);

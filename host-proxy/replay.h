@@ -30,16 +30,18 @@ struct replay {
 	/* Answers that are waited for, oldest first. */
 	struct replay_ask asks[REPLAY_ASKS];
 	unsigned int num_asks;
+	bool prepared;		 /* told all but where rings start, which run elsewhere */
+	bool at_end;		 /* the rest is for the whole VMM (replace.h) */
 	uint64_t waits_since_ns; /* for others (together.h); 0: not so far yet */
 };
 
 /* False: what another proxy says of s->replay makes no sense. */
 bool replay_valid(const struct session *s);
-/* The session is REPLAY, its link LINK_UP. */
+/* The session is REPLAY, or MOVING to port->next; the link is LINK_UP. */
 void replay_begin(struct session *s);
 /* Sends as far as the link takes; at the end the session is UP. May end session or link. */
 void replay_advance(struct session *s);
-/* An answer while the session is REPLAY. */
+/* An answer of the link that is told. */
 void replay_reply(struct session *s, uint32_t seq, struct vhost_user_msg *msg);
 
 #endif

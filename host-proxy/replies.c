@@ -94,9 +94,8 @@ static void remember_config(struct port_offers *offers, const struct vhost_user_
 	memcpy(&offers->config, &msg->payload.config, msg->hdr.size);
 }
 
-void relay_filter(struct session *s, struct vhost_user_msg *msg)
+void relay_filter(struct session *s, struct port_offers *offers, struct vhost_user_msg *msg)
 {
-	struct port_offers *offers = &s->port->offers;
 	uint64_t value = msg->payload.u64;
 
 	s->dirty.session = true;
@@ -193,7 +192,7 @@ void relay_reply(struct session *s, uint32_t seq, struct vhost_user_msg *msg)
 		return;
 	}
 	msg->hdr.flags = VHOST_USER_VERSION | VHOST_USER_REPLY_MASK;
-	relay_filter(s, msg);
+	relay_filter(s, &s->port->offers, msg);
 	failed = s->pending[0].info->reply == VU_REPLY_ACK && msg->payload.u64;
 	if (answered(s, failed)) {
 		relay_offered(s, msg);

@@ -24,13 +24,16 @@
  */
 static const struct timeval answer_time = { .tv_sec = 30 };
 
+/* For a VMM that is to take over to take the session: meanwhile the front-end is not read. */
+static const struct timeval move_time = { .tv_sec = 10 };
+
 /* For an old back-end to stop its rings (decision 31). */
 static const struct timeval stop_time = { .tv_usec = 100000 };
 
 static const char *const state_names[] = {
-	[SESSION_HELD] = "held",	 [SESSION_UP] = "up",
-	[SESSION_AWAY] = "away",	 [SESSION_REPLAY] = "replay",
-	[SESSION_STOPPING] = "stopping", [SESSION_DEAD] = "dead",
+	[SESSION_HELD] = "held",     [SESSION_UP] = "up",	  [SESSION_AWAY] = "away",
+	[SESSION_REPLAY] = "replay", [SESSION_MOVING] = "moving", [SESSION_STOPPING] = "stopping",
+	[SESSION_DEAD] = "dead",
 };
 
 /* False, and nothing changes, for a move that the states don't have. */
@@ -38,15 +41,17 @@ static bool session_set_state(struct session *s, enum session_state state)
 {
 	static const unsigned int from[] = {
 		[SESSION_HELD] = 0,
-		[SESSION_UP] =
-			BIT_U32(SESSION_HELD) | BIT_U32(SESSION_AWAY) | BIT_U32(SESSION_REPLAY),
+		[SESSION_UP] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_AWAY) |
+			       BIT_U32(SESSION_REPLAY) | BIT_U32(SESSION_MOVING),
 		[SESSION_AWAY] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_UP) |
-				 BIT_U32(SESSION_REPLAY) | BIT_U32(SESSION_STOPPING),
-		[SESSION_STOPPING] = BIT_U32(SESSION_UP),
-		[SESSION_REPLAY] = BIT_U32(SESSION_AWAY),
+				 BIT_U32(SESSION_REPLAY) | BIT_U32(SESSION_MOVING) |
+				 BIT_U32(SESSION_STOPPING),
+		[SESSION_MOVING] = BIT_U32(SESSION_UP),
+		[SESSION_STOPPING] = BIT_U32(SESSION_MOVING),
+		[SESSION_REPLAY] = BIT_U32(SESSION_AWAY) | BIT_U32(SESSION_STOPPING),
 		[SESSION_DEAD] = BIT_U32(SESSION_HELD) | BIT_U32(SESSION_UP) |
 				 BIT_U32(SESSION_AWAY) | BIT_U32(SESSION_REPLAY) |
-				 BIT_U32(SESSION_STOPPING),
+				 BIT_U32(SESSION_MOVING) | BIT_U32(SESSION_STOPPING),
 	};
 
 	if (!(from[state] & BIT_U32(s->state))) {
@@ -74,6 +79,20 @@ static void close_fds(struct session *s)
 	memory_clear(&s->memory);
 	fd_close(&s->inflight);
 	fd_close(&s->sock);
+}
+
+void session_not_next(struct session *s)
+{
+	s->heir.id = 0;
+}
+
+static void leave_next(struct session *s, const char *why)
+{
+	uint32_t id = s->heir.id;
+
+	s->heir.id = 0;
+	if (id && s->port->next)
+		link_session_down(s->port->next, id, why);
 }
 
 void session_end(struct session *s, enum session_end_by by, bool tell_link, const char *fmt, ...)
@@ -106,6 +125,7 @@ void session_end(struct session *s, enum session_end_by by, bool tell_link, cons
 		port_log(port, LOG_L_INFO, "waiting pid %d: %s", s->pid, port->last_end);
 	if (was_announced && tell_link && port->link)
 		link_session_down(port->link, s->id, port->last_end);
+	leave_next(s, port->last_end);
 	port_update(port);
 }
 
@@ -145,6 +165,8 @@ static void on_session_timer(evutil_socket_t sock, short what, void *arg)
 
 	if (s->state == SESSION_HELD)
 		held_in_vain(s);
+	else if (s->state == SESSION_MOVING)
+		replace_refused(s->port, "its ports are not all ready after 10 s");
 	else if (s->state == SESSION_STOPPING)
 		replace_timeout(s);
 	else if (s->kept)
@@ -178,7 +200,7 @@ static void start_timer(struct session *s, uint64_t until_ns)
 
 void session_restart_timer(struct session *s)
 {
-	if (s->kept || s->state == SESSION_STOPPING)
+	if (s->kept || s->state == SESSION_MOVING || s->state == SESSION_STOPPING)
 		return; /* another time runs */
 	if (s->state != SESSION_AWAY && !s->num_pending)
 		s->defer_until_ns = 0;
@@ -385,11 +407,13 @@ static bool begin(struct session *s)
 	return true;
 }
 
-static void take_number(struct session *s)
+static uint32_t new_number(const struct session *s)
 {
-	s->id = ++s->port->proxy->last_session;
-	if (!s->id) /* 0 is "none" */
-		s->id = ++s->port->proxy->last_session;
+	uint32_t *last = &s->port->proxy->last_session;
+
+	if (!++*last) /* 0 is "none" */
+		++*last;
+	return *last;
 }
 
 void session_start(struct session *s)
@@ -398,7 +422,7 @@ void session_start(struct session *s)
 
 	if (!begin(s))
 		return;
-	take_number(s);
+	s->id = new_number(s);
 	if (!session_set_state(s, SESSION_UP))
 		return;
 	port_log(port, LOG_L_INFO, "session %u: front-end (pid %d, uid %u) connected", s->id,
@@ -412,7 +436,7 @@ void session_start_away(struct session *s)
 {
 	if (!begin(s))
 		return;
-	take_number(s);
+	s->id = new_number(s);
 	if (!session_set_state(s, SESSION_AWAY))
 		return;
 	s->away_ns = proxy_now_ns();
@@ -449,7 +473,31 @@ void session_lost(struct session *s, const char *why)
 		 s->pid, why);
 	channel_lost(s);
 	away_take_over(s);
+	leave_next(s, why);
 	port_update(s->port);
+}
+
+void session_move(struct session *s)
+{
+	struct port *port = s->port;
+
+	if (!session_set_state(s, SESSION_MOVING))
+		return;
+	s->heir = (struct session_heir){ .id = new_number(s), .offers = port->offers };
+	s->heir.offers.limits = port->next->back_end;
+	s->heir.offers.protocol_is_current = false;
+	event_add(&s->timer, &move_time);
+	replay_begin(s);
+	if (link_notice(port->next, LINK_SESSION_UP, s->heir.id))
+		replay_advance(s);
+}
+
+void session_stay(struct session *s, const char *why)
+{
+	if (!session_set_state(s, SESSION_UP))
+		return;
+	session_restart_timer(s);
+	leave_next(s, why);
 }
 
 void session_stop(struct session *s)
@@ -457,27 +505,45 @@ void session_stop(struct session *s)
 	if (!session_set_state(s, SESSION_STOPPING))
 		return;
 	s->stop = (struct stop){ 0 };
+	s->away_ns = proxy_now_ns();
 	event_add(&s->timer, &stop_time);
 }
 
-void session_stopped(struct session *s, const char *why)
+void session_moved(struct session *s)
+{
+	if (!session_set_state(s, SESSION_REPLAY))
+		return;
+	channel_lost(s);
+	s->id = s->heir.id;
+	s->seq = s->heir.seq;
+	s->inflight_told = s->heir.inflight_told;
+	s->dirty.answered = s->heir.answered;
+	s->dirty.answer = true;
+	s->port->offers = s->heir.offers;
+	s->heir.id = 0;
+	session_restart_timer(s);
+}
+
+void session_give_back(struct session *s, const char *why)
 {
 	uint32_t id = s->id;
 
 	if (!session_set_state(s, SESSION_AWAY))
 		return;
-	s->away_ns = proxy_now_ns();
+	if (!s->away_ns)
+		s->away_ns = proxy_now_ns();
 	channel_lost(s);
 	away_take_over(s);
-	if (s->state == SESSION_AWAY)
+	if (s->state == SESSION_AWAY && s->port->link)
 		link_session_down(s->port->link, id, why);
+	leave_next(s, why);
 }
 
 void session_replay(struct session *s)
 {
 	if (!session_set_state(s, SESSION_REPLAY))
 		return;
-	take_number(s);
+	s->id = new_number(s);
 	session_restart_timer(s);
 	replay_begin(s);
 	if (link_notice(s->port->link, LINK_SESSION_UP, s->id))

@@ -14,6 +14,7 @@
 #define HOST_PROXY_SESSION_H
 
 #include "host-proxy/memory.h"
+#include "host-proxy/port.h"
 #include "host-proxy/proxy.h"
 #include "host-proxy/record.h"
 #include "host-proxy/replace.h"
@@ -37,8 +38,11 @@ enum session_state {
 	/* Announced to port->link, which is LINK_UP; the back-end is told the record. The front-end
 	 * is watched for hang-up only. */
 	SESSION_REPLAY,
+	/* UP, but that port->next is told the record, to take over (replace.h). The front-end is watched
+	 * for hang-up only. */
+	SESSION_MOVING,
 	/* Announced to port->link, which is LINK_UP: its rings are being stopped, since another VMM
-	 * takes over (replace.h). The front-end is watched for hang-up only. */
+	 * takes over. The front-end is watched for hang-up only. */
 	SESSION_STOPPING,
 	/* Over: fds closed, events deleted, on proxy->dead_sessions until the turn of the loop is
 	 * over. */
@@ -94,6 +98,14 @@ struct session_ring {
 	uint64_t ids[RING_FDS];
 };
 
+/* A session at port->next. */
+struct session_heir {
+	uint32_t id; /* 0: it is not announced there */
+	uint32_t seq, answered;
+	bool inflight_told;
+	struct port_offers offers;
+};
+
 struct session {
 	LIST_ENTRY(session) next;
 	struct port *port;
@@ -145,6 +157,7 @@ struct session {
 	struct replay replay;
 	int lost_with; /* the pid of a VMM: sessions with the same come back together; 0: alone */
 	struct stop stop;
+	struct session_heir heir;
 	uint32_t replays;
 	uint64_t away_ns; /* since when it has been away; 0: it is not */
 
@@ -194,10 +207,18 @@ void session_start_away(struct session *s);
 void session_lost(struct session *s, const char *why);
 /* AWAY, and a back-end is up: REPLAY. */
 void session_replay(struct session *s);
-/* UP: STOPPING. */
+/* UP: MOVING. */
+void session_move(struct session *s);
+/* MOVING, and port->next is not to have it: UP. Tells that one, if it is there. */
+void session_stay(struct session *s, const char *why);
+/* MOVING: STOPPING. */
 void session_stop(struct session *s);
-/* STOPPING, and done with: the link is told that it is over; AWAY. */
-void session_stopped(struct session *s, const char *why);
+/* STOPPING, and the links have changed places: REPLAY, with the rings still to start. */
+void session_moved(struct session *s);
+/* STOPPING or REPLAY: the links that know of it are told that it is over; AWAY. */
+void session_give_back(struct session *s, const char *why);
+/* port->next is no more, or has ended it there. */
+void session_not_next(struct session *s);
 /* REPLAY, and the back-end knows all: UP. */
 void session_replayed(struct session *s);
 static inline void session_ring_served(const struct session *s, struct session_ring *ring)
@@ -209,7 +230,8 @@ static inline void session_ring_served(const struct session *s, struct session_r
 /* True while a link knows of it. */
 static inline bool session_announced(const struct session *s)
 {
-	return s->state == SESSION_UP || s->state == SESSION_REPLAY || s->state == SESSION_STOPPING;
+	return s->state == SESSION_UP || s->state == SESSION_REPLAY || s->state == SESSION_MOVING ||
+	       s->state == SESSION_STOPPING;
 }
 /*
  * Ends it: tells the link (unless the link told us: tell_link false), closes every fd, logs one

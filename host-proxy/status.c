@@ -27,9 +27,9 @@ static void add_bool(struct json_object *to, const char *key, bool value)
 static const char *port_state(const struct port *port)
 {
 	static const char *const names[] = {
-		[SESSION_HELD] = "held",	 [SESSION_UP] = "up",
-		[SESSION_AWAY] = "away",	 [SESSION_REPLAY] = "replay",
-		[SESSION_STOPPING] = "stopping",
+		[SESSION_HELD] = "held",     [SESSION_UP] = "up",
+		[SESSION_AWAY] = "away",     [SESSION_REPLAY] = "replay",
+		[SESSION_MOVING] = "moving", [SESSION_STOPPING] = "stopping",
 	};
 	bool up = port->link && port->link->state == LINK_UP;
 

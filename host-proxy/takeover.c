@@ -272,6 +272,7 @@ static void on_link(struct takeover *t, struct port *port)
 	l->retired = in->flags & TAKEOVER_LINK_RETIRED;
 	l->retiring = in->flags & TAKEOVER_LINK_RETIRING;
 	l->keeps = in->flags & TAKEOVER_LINK_KEEPS;
+	l->refused = in->flags & TAKEOVER_LINK_REFUSED;
 	l->kept_session = in->kept_session;
 	l->up_ns = in->up_ns;
 	if (next)
@@ -381,9 +382,7 @@ static bool state_valid(const struct session *s)
 	switch (s->state) {
 	case SESSION_UP:
 	case SESSION_REPLAY:
-	case SESSION_STOPPING:
-		return l && l->state == LINK_UP && !s->kept && replay_valid(s) &&
-		       s->stop.sent <= s->num_rings && s->stop.answered <= s->num_rings;
+		return l && l->state == LINK_UP && !s->kept && replay_valid(s);
 	case SESSION_AWAY:
 		return l || !s->kept;
 	default:
@@ -409,7 +408,6 @@ static const char *fill(struct takeover *t, struct session *s)
 	s->dirty = in->dirty;
 	s->replay = in->replay;
 	s->lost_with = (int)in->lost_with;
-	s->stop = in->stop;
 	if (!get_reader(t, &s->in, &in->in, &at) ||
 	    !get_reader(t, &s->channel_in, &in->channel_in, &at))
 		return "a message that is half read";

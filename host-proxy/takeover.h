@@ -2,7 +2,7 @@
 /*
  * A proxy takes over from the one that runs (vvu-proxy --takeover CONTROL): the upgrade that no front-end notices.
  *
- *   new: {"cmd":"takeover","version":1} on the control socket        (takeover.c)
+ *   new: {"cmd":"takeover","version":2} on the control socket        (takeover.c)
  *   old: {"ok":true}, then blocks: its listening sockets             (handover.c)
  *   new: opens those that it has more; the old one's others are NOT_TAKEN
  *   old: links, sessions, messages half read and requests unanswered, fds and all; END
@@ -15,6 +15,8 @@
  * handed over as it is, or waits in a socket. What does not arrive within TAKEOVER_WAIT_MS has failed. Until READY and
  * GO the new one only holds duplicates: if it fails it says why and ends, and the old one goes on. When it is gone
  * after GO without DONE the old one goes on too; if it is silent then, the old one ends, as two must not serve.
+ *
+ * While a VMM is being replaced (replace.h, some ms) no proxy can take over.
  *
  * The two are programs of one user, or root's; nobody else may take over. The blocks are checked against mistakes and
  * other versions; there is no defence against who may as well trace the process.
@@ -29,7 +31,7 @@
 #include "host-proxy/session.h"
 
 /* Of all that follows. Raised when any of it changes. */
-#define TAKEOVER_VERSION 1
+#define TAKEOVER_VERSION 2
 #define TAKEOVER_WAIT_MS 5000
 #define TAKEOVER_NO_PORT UINT32_MAX
 
@@ -101,6 +103,7 @@ struct takeover_port {
 #define TAKEOVER_LINK_RETIRING 0x8
 #define TAKEOVER_LINK_KEEPS    0x10
 #define TAKEOVER_LINK_TIMED    0x20
+#define TAKEOVER_LINK_REFUSED  0x40
 
 struct takeover_link {
 	le32 state; /* enum link_state */
@@ -151,7 +154,6 @@ struct takeover_session {
 	le64 since_ns, away_ns, defer_until_ns;
 	struct records_dirty dirty;
 	struct replay replay;
-	struct stop stop;
 	struct vu_regions before;
 	struct takeover_reader in, channel_in;
 	struct vhost_user_msg out;
@@ -162,8 +164,7 @@ struct takeover_session {
 
 /* Structs of the program that are handed over as they are: who changes one raises the version. */
 ABI_SIZE(struct records_dirty, 48);
-ABI_SIZE(struct replay, 40);
-ABI_SIZE(struct stop, 12);
+ABI_SIZE(struct replay, 48);
 ABI_SIZE(struct session_back_pending, 12);
 ABI_SIZE(struct port_offers, 328);
 ABI_SIZE(struct port_counters, 992);

@@ -200,10 +200,9 @@ static enum vu_rule set_features(struct session *s, uint64_t features)
  * A back-end that keeps ring positions is asked to, and gets the region for them next
  * (relay_send_inflight()).
  */
-bool relay_internal_features(struct session *s, uint64_t *features)
+bool relay_internal_features(struct session *s, const struct port_offers *offers,
+			     uint64_t *features)
 {
-	const struct port_offers *offers = &s->port->offers;
-
 	*features = offers->protocol_is_current ? offers->protocol & VHOST_USER_PF_INTERNAL : 0;
 	if (!*features || s->inflight >= 0)
 		return true;
@@ -218,7 +217,7 @@ static enum vu_rule set_protocol_features(struct session *s, uint64_t features, 
 
 	if (features & ~s->protocol_offered)
 		return VU_RULE_FEATURES;
-	if (!relay_internal_features(s, &internal)) {
+	if (!relay_internal_features(s, &s->port->offers, &internal)) {
 		p->why = "no memory for ring positions";
 		return VU_RULE_SPACE;
 	}

@@ -207,10 +207,6 @@ static void answered(struct vvu_dev *d)
 	s->num--;
 	if (r.deadline)
 		arm_timer(s);
-	if (r.request == VHOST_USER_GET_VRING_BASE && r.index < d->max_queues) {
-		vvu_kick_set(d, r.index, -1);
-		vvu_doorbell_set(d, VVU_DOORBELL_CALL(r.index), -1);
-	}
 	vvu_link_wake(d); /* a held message may have waited for room */
 }
 
@@ -458,6 +454,11 @@ static int backend_reply(struct vvu_dev *d, const struct vhost_user_msg *msg)
 	/* The driver has let go of the regions: they are gone before the front-end hears of it. */
 	if (r->token)
 		vvu_shm_remove_leaving(&d->shm, r->token);
+	/* And the eventfds of a ring that stands, since another VM may be given them next. */
+	if (r->request == VHOST_USER_GET_VRING_BASE && r->index < d->max_queues) {
+		vvu_kick_set(d, r->index, -1);
+		vvu_doorbell_set(d, VVU_DOORBELL_CALL(r->index), -1);
+	}
 	if (!r->swallow && send_backend(d, msg, r->seq) == -EAGAIN)
 		return -EAGAIN;
 	if (r->swallow && msg->payload.u64 != 0) {

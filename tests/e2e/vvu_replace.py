@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
 `vvu replace` puts one back-end VM after another in place, in the middle of two scripted front-ends' traffic, under `vvu run`. The
-front-ends keep their connections, frames arrive whole and in order. What is lost is what one port sends while the other is still
-with the other VM.
+front-ends keep their connections, frames arrive whole and in order, and none is lost.
 
   answers  the old VM hands its ports over and ends by itself
   silent   the old VM is stopped (SIGSTOP): it is killed, its successor goes on from the ring positions
@@ -19,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 # pylint: disable=wrong-import-position
 from lib import paths, procs, scenario
+from vm_killed import alone
 from vvu_run import Side
 
 ROUNDS = 6
@@ -60,6 +60,7 @@ def check(run):
         a.catch_up(b)
         run.expect(run.word == "silent" or twice == a.twice + b.twice, "frames came twice")
         path.vmm.wait_line(f"pid {new} has taken over", 30)
+    run.expect(not a.missing + b.missing or alone(path), f"{a.missing + b.missing} frames were lost")
     ports = path.status("proxy")["ports"]
     run.expect([p["sessions"] for p in ports] == [1, 1], f"{[p['sessions'] for p in ports]} sessions")
     closed = select.select([s.guest.fe.sock for s in sides], [], [], 0)[0]

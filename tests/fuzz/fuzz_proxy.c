@@ -19,6 +19,7 @@
 #include "host-proxy/port.h"
 #include "host-proxy/record.h"
 #include "host-proxy/relay.h"
+#include "host-proxy/replace.h"
 #include "host-proxy/session.h"
 #include "host-proxy/status.h"
 #include "host-proxy/together.h"
@@ -676,6 +677,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	r.proxy.num_ports = 1;
 	r.port = r.proxy.ports;
 	together_open(&r.proxy);
+	replace_open(&r.proxy);
 	CHECK(port_open(r.port, &r.proxy, &port_conf) == 0);
 	connect_vmm(&r);
 	turn(&r);

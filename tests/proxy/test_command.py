@@ -246,6 +246,16 @@ class Replace(Case):
         with open(f"/proc/{third}/cmdline", encoding="ascii") as f:
             self.assertIn("\0shm=2M,link=/l,port=p0\0", f.read())
 
+    def test_ports(self):
+        run, old = self.start_run(self.vmm("a", "serve", vvu="link=/l,port=p1"))
+        for vvu in ("link=/l,port=p0", "port=p11,link=/l", "link=/l,replace=on"):
+            replace = self.start_replace(self.vmm("b", "serve", vvu=vvu))
+            replace.wait_line(f"port p1 of the old VMM, pid {old}, is not among the new one's", LIMIT)
+            self.assertEqual(self.ended(replace), 1)
+        self.assertIsNone(run.popen.poll())
+        replace = self.start_replace([*self.vmm("b", "serve"), "--vvu", "queues=2,port=p1,link=/l"])
+        self.assertEqual(self.ended(replace), 0)
+
     def test_new_one_dies(self):
         run, old = self.start_run(self.vmm("a", "serve"))
         replace = self.start_replace(self.vmm("b", "exit=1"))

@@ -276,7 +276,7 @@ class Positions(Case):
     @staticmethod
     def rings_told(link):
         """The rest of a replay with two rings."""
-        return [link.serve(name) for name in [*RING, *RING]]
+        return [link.serve(name) for name in of_rings(2)]
 
     def test_message(self):
         _, link, _ = self.running()
@@ -321,7 +321,7 @@ class Positions(Case):
         self.lose(link)
         link = self.next_link()
         self.assertEqual(self.slots(link), [1, 0, 0, 0, 0, 0, 0, 0])
-        self.assertEqual(STATE.unpack(self.rings_told(link)[8].payload), (1, 3))
+        self.assertEqual(STATE.unpack(self.rings_told(link)[7].payload), (1, 3))
         # A kick for a ring that runs begins nothing.
         self.fill(link)
         fe.send("SET_VRING_KICK", u64(1), [self.rings[1].kick_fd])

@@ -21,7 +21,7 @@ from proxy.test_survival import Case as Survival  # noqa: E402
 from proxy.vmm_link import Link  # noqa: E402
 
 REPLAY = [*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD"]
-VERSION = 1
+VERSION = 2
 PROXY, PORT, SOCKETS, LINK, PACKET, RECORD, SESSION, END, NOT_TAKEN, READY, FAILED, GO, DONE = range(1, 14)
 HEADER = struct.Struct("<IIII")
 
@@ -314,20 +314,21 @@ class Sessions(Base):
         self.works(fe, link)
 
     def test_replacement(self):
+        # Not in the middle of it.
         fe, old, _ = self.running(2)
         new = self.keep(Link.replacement(self.proxy.link, self.name))
-        packets = [old.message("GET_VRING_BASE") for _ in range(2)]
-        self.take_over()
-        self.assertEqual(self.proxy.port(self.i)["state"], "stopping")
-        for i, packet in enumerate(packets):
-            old.reply(packet, STATE.pack(i, 10 + i))
+        new.session_up()
+        self.assertRegex(self.keep(Script(self.proxy.control_path)).line()["error"], "a VMM is being replaced; try again")
+        for name in [*REPLAY, *RING[:-1] * 2, "GET_FEATURES"]:
+            new.serve(name)
+        for i in (1, 0):
+            old.reply(old.message("GET_VRING_BASE"), STATE.pack(i, 10 + i))
         self.assertEqual(old.session_down(), "another VMM takes over")
-        got = new.replay(*REPLAY, *of_rings(2))
-        self.assertEqual([STATE.unpack(p.payload) for p in got if p.name == "SET_VRING_BASE"], [(0, 10), (1, 11)])
-        self.take_over()
-        new.serve("GET_FEATURES")
+        for name in [*["SET_VRING_BASE"] * 2, *RING[-1:] * 2, "GET_FEATURES"]:
+            new.serve(name)
         new.expect("SERVING")
         old.expect("REPLACED")
+        self.take_over()
         self.works(fe, new)
 
     def test_front_end_that_does_not_read(self):
@@ -573,9 +574,9 @@ class Failures(Base):
         return self.keep(Script(self.proxy.control_path, **kw))
 
     def test_other_version(self):
-        for version in (0, 2, "x", None):
+        for version in (0, 1, "x", None):
             peer = self.script(request={"cmd": "takeover", "version": version})
-            self.assertRegex(peer.line()["error"], "it hands over as version 1, this one takes version")
+            self.assertRegex(peer.line()["error"], "it hands over as version 2, this one takes version")
         self.goes_on()
 
     def test_gone_in_the_middle(self):
@@ -697,7 +698,7 @@ class Failures(Base):
         os.chmod(self.proxy.dir, 0o755)
         os.chmod(self.proxy.control_path, 0o666)
         code = ("import os,socket,sys; s=socket.socket(socket.AF_UNIX); os.setgid(65534); os.setuid(65534); "
-                "s.connect(sys.argv[1]); s.sendall(b'{\"cmd\":\"takeover\",\"version\":1}\\n'); "
+                "s.connect(sys.argv[1]); s.sendall(b'{\"cmd\":\"takeover\",\"version\":2}\\n'); "
                 "print(s.makefile().readline())")
         done = subprocess.run([sys.executable, "-c", code, str(self.proxy.control_path)], capture_output=True, text=True,
                               check=True, timeout=60)

@@ -87,6 +87,7 @@ class Link:
         self.received = 0  # number of the last request
         self.inflight = None  # payload of the last SET_INFLIGHT_FD
         self.inflight_fd = -1
+        self.patient = False  # takes no notice of SILENT: scripts may be slow
 
     @classmethod
     def open(cls, path, port, who="script", up=True, **kw):
@@ -196,6 +197,8 @@ class Link:
             packet = self.recv_any()
             if packet.kind_name == "FRONTEND" and not packet.msg_flags & abi.REPLY:
                 self.received = packet.seq
+            if packet.kind_name == "SILENT" and self.patient:
+                continue
             if packet.kind_name not in ("RECORD", "ANSWERED"):
                 return packet
             self.notices += 1

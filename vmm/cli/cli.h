@@ -61,6 +61,8 @@ char **proc_copy_argv(char *const *argv);
 const char *vvu_option(char *const *argv, unsigned int *at);
 /* The option names that link. */
 bool vvu_option_links(const char *value, const char *link);
+/* The port that it names, not terminated, its length in *len; NULL: none. */
+const char *vvu_option_port(const char *value, size_t *len);
 /*
  * Sets replace= of all --vvu options that name link (of all: link NULL) to on, or takes it away. The number of options
  * changed, or -ENOMEM.

@@ -219,6 +219,16 @@ bool vvu_option_links(const char *value, const char *link)
 	return item && len == 5 + strlen(link) && !strncmp(item + 5, link, len - 5);
 }
 
+const char *vvu_option_port(const char *value, size_t *len)
+{
+	const char *item = find_item(value, "port=", len);
+
+	if (!item)
+		return NULL;
+	*len -= 5;
+	return item + 5;
+}
+
 /* argument with its replace= item gone, and a new one if on. */
 static char *with_replace(const char *argument, bool on)
 {

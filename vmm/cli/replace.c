@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * vvu replace: a new VMM takes the ports of an old one over (decision 31). The proxy does it, port by port;
+ * vvu replace: a new VMM takes the ports of an old one over (decision 31). The proxy does it, all ports at once;
  * this here starts the new one, and sees to it that the old one goes.
  *
  *   the new one starts, links, boots              the old one serves
@@ -171,6 +171,34 @@ static struct event *add(struct replace *r, int fd, short what, event_callback_f
 	return ev;
 }
 
+/* The new VM has a device for that port of the link. */
+static bool new_has_port(const struct replace *r, const char *port, size_t len)
+{
+	const char *value;
+
+	for (unsigned int at = 0; (value = vvu_option(r->argv, &at)); at++) {
+		size_t bytes;
+		const char *other = vvu_option_port(value, &bytes);
+
+		if (other && bytes == len && !strncmp(other, port, len) &&
+		    vvu_option_links(value, r->link))
+			return true;
+	}
+	return false;
+}
+
+/* A port that is left is nobody's when the old VM ends. */
+static void check_port(const struct replace *r, const char *value)
+{
+	size_t len;
+	const char *port = vvu_option_port(value, &len);
+
+	if (port && !new_has_port(r, port, len))
+		die("port %.*s of the old VMM, pid %d, is not among the new one's: give it a --vvu "
+		    "option, too",
+		    (int)len, port, (int)r->old_pid);
+}
+
 /* The pid in the file must be a VMM of that link: the file may be old, and the number another process's by now. */
 static void find_old(struct replace *r)
 {
@@ -192,8 +220,12 @@ static void find_old(struct replace *r)
 		die("--pid-file %s: pid %d: %s; nothing to replace", r->pid_file, (int)r->old_pid,
 		    strerror(-r->old_pidfd));
 	argv = proc_argv(r->old_pid);
-	for (unsigned int at = 0; argv && (value = vvu_option(argv, &at)); at++)
-		links |= vvu_option_links(value, r->link);
+	for (unsigned int at = 0; argv && (value = vvu_option(argv, &at)); at++) {
+		if (!vvu_option_links(value, r->link))
+			continue;
+		links = true;
+		check_port(r, value);
+	}
 	proc_free_argv(argv);
 	if (!links)
 		die("--pid-file %s: pid %d is no VMM with --vvu link=%s", r->pid_file,
