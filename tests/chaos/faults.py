@@ -9,11 +9,11 @@ def _stop(world, pid, rng):
     return f"for {ms} ms" if world.stop_for(pid, ms / 1000) else "not done: stopped already"
 
 
-def vmm_kill(world, _rng):
-    """SIGKILL."""
+def vmm_kill(world, rng):
+    """SIGKILL; while it is replaced, of either."""
     if not world.wait_for(world.proxy_has_all):
         return "not done: the proxy does not get all sessions"
-    world.vmms.kill()
+    world.vmms.kill(old=rng.random() < 0.5)
     return ""
 
 

@@ -49,6 +49,7 @@ class Vmms:
         self.panicking = 0          # pid of a VMM that was told to panic
         self.resetting = None       # pid of a VMM whose guest was told to reset, and its resets before
         self.replacement = None     # `vvu replace`, while it runs
+        self.old = 0                # pid of the VMM that is to go
         self.disturbed = False      # it was: it may fail, and the old VMM serve on
         self.replacements = 0
 
@@ -74,9 +75,9 @@ class Vmms:
 
     # --- faults ---
 
-    def kill(self):
-        """SIGKILL, and `vvu run` starts another one right away, or the old one serves on."""
-        pid = self.pid()
+    def kill(self, old):
+        """SIGKILL, of the old one if it is being replaced. `vvu run` starts another one right away, unless the other one serves."""
+        pid = self.old if old and self.replacement else self.pid()
         self.world.stopped.pop(pid, None)
         self.excused.add(pid)
         self.disturbed = True
@@ -114,7 +115,8 @@ class Vmms:
         argv = [str(a) for a in self.path.vmm_argv()]
         # That of the old one is in use until the end.
         argv[argv.index("--control") + 1] += f".{self.replacements}"
-        self.excused.add(self.pid())
+        self.old = self.pid()
+        self.excused.add(self.old)
         self.replacement = self.world.session.start(
             f"replace-{self.replacements}", [paths.program("vvu"), "replace", "--link", self.path.link, "--pid-file", self.pid_file,
                                              "--timeout", "120", "--", *argv])
