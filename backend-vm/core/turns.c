@@ -3,12 +3,21 @@
 
 #include "core/switch.h"
 
+/* One of several ports, and its bursts are costly. */
+static bool turn_is_heavy(const struct turns *ts, const struct port *port)
+{
+	return ts->contended && ((ts->heavy | ts->were_heavy) & BIT_U32(port->index));
+}
+
 /* The first time in a round that one of the port's rings has a burst decides for all of them. */
 static bool turn_decide(struct worker *w, const struct port *port, struct turn *t)
 {
 	struct turns *ts = &w->turns;
 
 	t->round = ts->round;
+	if (!t->cut)
+		t->served = 0;
+	t->cut = false;
 	t->waits = port->limit.on && !rate_ready(&port->limit, w->now_ns);
 	if (t->waits) {
 		worker_count(w, port, CTR_RATE_WAITS, 1);
@@ -17,24 +26,39 @@ static bool turn_decide(struct worker *w, const struct port *port, struct turn *
 	ts->ports |= BIT_U32(port->index);
 	if (t->spent < ts->poorest)
 		t->spent = ts->poorest;
+	t->began = t->spent;
+	t->bounded = port->num_tx > 1 && turn_is_heavy(ts, port);
 	t->waits = ts->contended && t->spent - ts->poorest > TURN_LEAD;
 	if (t->waits)
 		worker_count(w, port, CTR_TURN_WAITS, 1);
 	return !t->waits;
 }
 
-bool turn_begin(struct worker *w, const struct port *port)
+/* The port has so much per round, and this ring's burst may be more. */
+static bool turn_of_ring(struct turn *t, const struct vring *vr)
 {
-	struct turn *t = &w->turn[port->index];
+	if (t->served & BIT_U32(vr->index))
+		return false;
+	if (t->spent - t->began >= TURN_COST) {
+		t->cut = true;
+		return false;
+	}
+	t->served |= (uint16_t)BIT_U32(vr->index);
+	return true;
+}
 
-	return t->round == w->turns.round ? !t->waits : turn_decide(w, port, t);
+bool turn_begin(struct worker *w, const struct vring *vr)
+{
+	struct turn *t = &w->turn[vr->port->index];
+
+	if (t->round == w->turns.round ? t->waits : !turn_decide(w, vr->port, t))
+		return false;
+	return !t->bounded || turn_of_ring(t, vr);
 }
 
 bool turn_cuts(const struct worker *w, const struct port *port)
 {
-	uint32_t heavy = w->turns.heavy | w->turns.were_heavy;
-
-	return port->limit.on || (w->turns.contended && (heavy & BIT_U32(port->index)));
+	return port->limit.on || turn_is_heavy(&w->turns, port);
 }
 
 void turn_charge(struct worker *w, const struct port *port, uint64_t cost)
@@ -55,10 +79,12 @@ void turn_cut(struct worker *w)
 	struct net_burst *b = &w->burst;
 	const struct port *port = b->port;
 	uint64_t cost = 0, bytes = 0, num = 0;
-	uint64_t cost_max = w->turns.contended ? TURN_COST / port->num_tx : UINT64_MAX;
+	uint64_t cost_max = UINT64_MAX;
 	struct rate_room room = { UINT64_MAX, UINT64_MAX };
 	unsigned int i;
 
+	if (w->turns.contended)
+		cost_max = port->num_tx > 1 ? TURN_COST / 2 : TURN_COST;
 	if (port->limit.on)
 		room = rate_room(&port->limit, w->now_ns);
 	/* One frame goes in any case: what it is too much is paid by later ones. */

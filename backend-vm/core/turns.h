@@ -9,9 +9,10 @@
  * with the debts noted instead of the deficits. Idleness earns nothing: a port that comes back begins where the
  * poorest is.
  *
- * While more than one port sends (in the last TURN_ROUNDS rounds) bursts of a port that had a costly one lately are cut
- * when they have cost a ring's part of TURN_COST, so that nobody waits long for one of super-frames. A port alone has
- * neither waits nor cuts, only its account kept: one addition per burst.
+ * While more than one port sends (in the last TURN_ROUNDS rounds), a port that had a costly burst lately gets about
+ * TURN_COST per round: its bursts are cut, and when that is used up its other rings come first in the next rounds. What
+ * others wait for it, TURN_LEAD and one round, is less than a ring of 256 entries takes up of short frames at a fair
+ * share. A port alone has neither waits nor cuts, only its account kept: one addition per burst.
  *
  * A port with a rate limit (rate.h) that has used it up has nothing to send as far as all this goes.
  */
@@ -29,9 +30,9 @@ struct vring;
 /* Cycles, about: of a frame without its bytes, and of 4 bytes. */
 #define TURN_FRAME	       80u
 #define TURN_BYTES(n)	       ((n) / 4)
-#define TURN_COST	       100000u /* of one port's bursts of a round */
-#define TURN_LEAD	       100000u
-#define TURN_HEAVY	       (TURN_COST / 8)
+#define TURN_COST	       16000u /* of one port's bursts of a round: one of long frames is within it */
+#define TURN_LEAD	       8000u
+#define TURN_HEAVY	       4000u /* of a burst: one of short frames is not */
 #define TURN_ROUNDS	       4096u /* that a port counts as sending after its last burst, or twice that */
 #define TURN_COPY(len)	       (TURN_FRAME + TURN_BYTES(len))
 #define TURN_BURST(num, bytes) ((num)*TURN_FRAME + TURN_BYTES(bytes))
@@ -39,8 +40,12 @@ struct vring;
 /* Of one port, at one worker. */
 struct turn {
 	uint64_t spent;
-	uint32_t round; /* for which waits was decided */
+	uint64_t began; /* spent, at the beginning of the round */
+	uint32_t round; /* for which the rest was decided */
 	bool waits;
+	bool bounded;	 /* it has so much per round */
+	bool cut;	 /* that was used up */
+	uint16_t served; /* vrings that have to wait until the others have had theirs */
 };
 
 struct turns {
@@ -56,7 +61,7 @@ struct turns {
 };
 
 /* The ring has a burst: whether its port may have it now. */
-bool turn_begin(struct worker *w, const struct port *port);
+bool turn_begin(struct worker *w, const struct vring *vr);
 
 /* Puts back what of the burst the port may not have this time. Only if turn_cuts(). */
 void turn_cut(struct worker *w);

@@ -84,7 +84,7 @@ static struct vring *worker_next(struct worker *w, unsigned int *at)
 	while (*at < w->num_rings) {
 		struct vring *vr = w->rings[(*at)++];
 
-		if (net_tx_look(w, vr) && turn_begin(w, vr->port))
+		if (net_tx_look(w, vr) && turn_begin(w, vr))
 			return vr;
 	}
 	return NULL;
