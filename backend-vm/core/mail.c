@@ -94,6 +94,7 @@ static void mail_frame(struct worker *w, const struct mail *m)
 				 .drop = CTR_COUNT,
 				 .hdr = m->hdr };
 	w->burst.extra = 0;
+	w->burst.port = w->sw->ports[m->from];
 	net_deliver(w, vr, f);
 	turn_charge(w, w->sw->ports[m->from], TURN_COPY(f->len) + w->burst.extra);
 }

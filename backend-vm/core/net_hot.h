@@ -196,7 +196,7 @@ static unsigned int hot_forward(struct worker *w, unsigned int first)
 			break;
 		to = ports[f->out];
 		vr = net_rx_ring(to, f);
-		if (unlikely(!vr || vr->owner != w->index || vr->failed))
+		if (unlikely(!vr || vr->owner != w->index || vr->slow))
 			break;
 		one = hot_buffer(w, vr, f);
 		if (unlikely(!one))

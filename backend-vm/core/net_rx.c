@@ -79,8 +79,10 @@ static enum port_counter net_rx_take(struct worker *w, struct vring *vr, struct 
 {
 	int ret = vq_dev_get(&vr->vq, chain);
 
-	if (ret == 0)
+	if (ret == 0) {
+		share_starved(w, vr);
 		return CTR_DROP_NO_BUFFERS;
+	}
 	if (ret > 0 && chain->num_out) {
 		/* A driver has nothing to say to us on a receive ring (virtio 1.2 §5.1.6.3). */
 		vq_dev_unget(&vr->vq, 1);
@@ -208,7 +210,7 @@ static bool net_takes_super(const struct port *to, uint8_t gso_type)
 	return GSO_TYPE(gso_type) == VIRTIO_NET_HDR_GSO_TCPV4 ? to->rx_tso4 : to->rx_tso6;
 }
 
-bool net_deliver(struct worker *w, struct vring *vr, struct net_frame *f)
+static bool net_deliver_any(struct worker *w, struct vring *vr, struct net_frame *f)
 {
 	const struct port *to = vr->port;
 	struct net_source s = {
@@ -230,6 +232,20 @@ bool net_deliver(struct worker *w, struct vring *vr, struct net_frame *f)
 		cursor_skip(&s.rest, f->hdr_len + f->head_len);
 	}
 	return w->isa->put(w, vr, &s);
+}
+
+bool net_deliver(struct worker *w, struct vring *vr, struct net_frame *f)
+{
+	bool done;
+
+	if (likely(!vr->share.on))
+		return net_deliver_any(w, vr, f);
+	if (!share_admits(w, vr))
+		return net_drop(w, vr, CTR_DROP_NO_BUFFERS);
+	done = net_deliver_any(w, vr, f);
+	if (done)
+		share_charge(w, vr, f->len);
+	return done;
 }
 
 void net_flush(struct worker *w)

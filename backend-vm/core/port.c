@@ -132,6 +132,7 @@ void port_ring_broken(struct port *port, struct vring *vr)
 	port_log_ring(port, BE_LOG_WARN, vr, t.s);
 	vr->state = VRING_BROKEN;
 	vr->failed = false;
+	share_reset(vr);
 	vr->dirty = false;
 	port->counters[CTR_RING_ERRORS]++;
 	if (vr->has_err)
@@ -184,6 +185,7 @@ void vring_start(struct port *port, struct vring *vr)
 	vr->state = VRING_STARTED;
 	vr->inherited = false;
 	vr->failed = false;
+	share_reset(vr);
 	vr->dirty = false;
 	vr->map = port->map;
 	if (vq_dev_start(&vr->vq, &conf)) {
@@ -213,6 +215,7 @@ void vring_stop(struct vring *vr)
 	vr->call_due = false;
 	vr->routed = false;
 	vr->failed = false;
+	share_reset(vr);
 	vr->dirty = false;
 }
 
@@ -431,6 +434,7 @@ static void port_reset(struct port *port)
 		vr->call_due = false;
 		vr->routed = false;
 		vr->failed = false;
+		share_reset(vr);
 		vr->dirty = false;
 	}
 	port_update(port);

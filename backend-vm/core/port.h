@@ -14,6 +14,7 @@
 #include "core/kicks.h"
 #include "core/options.h"
 #include "core/rate.h"
+#include "core/share.h"
 #include "core/text.h"
 #include "proto/vu_check.h"
 #include "vq/vq_dev.h"
@@ -82,9 +83,11 @@ struct vring {
 	bool thin;	/* data path: little is taken ahead */
 	bool unsettled; /* data path: a call is not decided yet */
 	bool failed;	/* data path: found broken, left alone until the control plane stops it */
+	bool slow;	/* data path: failed, or shared out; frames for it go the general way */
 	bool routed;	/* its kicks go to its owner */
 	uint8_t owner;	/* the worker, the same for both rings of a pair */
 	enum vring_state state;
+	struct ring_share share; /* of a receive ring's buffers */
 };
 
 struct port_window {

@@ -28,6 +28,7 @@ void worker_set_time(struct worker *w, uint64_t now_ns)
 void worker_ring_broken(struct worker *w, struct vring *vr)
 {
 	vr->failed = true;
+	vr->slow = true;
 	switch_ask_attention(w->sw);
 	w->to_wake |= BIT_U32(0);
 }

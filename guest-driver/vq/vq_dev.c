@@ -127,6 +127,15 @@ int vq_dev_avail(struct vq_dev *vq)
 	return vq->packed ? vq_packed_avail(vq) : vq_split_avail(vq);
 }
 
+bool vq_dev_has(struct vq_dev *vq, unsigned int n)
+{
+	int avail = vq_dev_avail(vq);
+
+	if (avail <= 0 || n > (unsigned int)avail)
+		return false;
+	return !vq->packed || vq_packed_has(vq, n);
+}
+
 int vq_dev_get(struct vq_dev *vq, struct vq_chain *chain)
 {
 	return vq->packed ? vq_packed_get(vq, chain) : vq_split_get(vq, chain);

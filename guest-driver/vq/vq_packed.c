@@ -173,6 +173,18 @@ int vq_packed_avail(struct vq_dev *vq)
 	return vq->size - vq->pk.held;
 }
 
+bool vq_packed_has(const struct vq_dev *vq, unsigned int n)
+{
+	uint32_t slot = vq->pk.avail + n - 1;
+	uint16_t bits = vq->pk.avail_bits;
+
+	if (slot >= vq->size) {
+		slot -= vq->size;
+		bits ^= LAP_BITS;
+	}
+	return (vq_load16(&vq->ring[slot].flags) & LAP_BITS) == bits;
+}
+
 static bool entry_snapshot(struct vq_dev *vq, uint64_t addr, struct vring_packed_desc *entry)
 {
 	uint8_t *p = vq_try(vq, addr, sizeof(*entry));

@@ -27,6 +27,8 @@ int vq_packed_start(
 	struct vq_dev *vq); /* also when the ring was not looked up: sets positions only */
 uint32_t vq_packed_base(const struct vq_dev *vq);
 int vq_packed_avail(struct vq_dev *vq);
+/* The n-th descriptor from the next one to take on is available; at most size. */
+bool vq_packed_has(const struct vq_dev *vq, unsigned int n);
 int vq_packed_get(struct vq_dev *vq, struct vq_chain *chain);
 unsigned int vq_packed_get_ones(struct vq_dev *vq, bool writable, struct vq_one *ones,
 				unsigned int max);

@@ -522,6 +522,36 @@ static void publish(struct ring_memory *m, unsigned int n)
 	vq_dev_publish(&m->vq);
 }
 
+/* At every place of the ring, with none or some held. */
+static void how_many(void **state)
+{
+	struct ring_memory *m = rm_new_packed(5);
+
+	for (unsigned int round = 0; round < 50; round++) {
+		unsigned int held = round % 3;
+
+		for (unsigned int i = 0; i < held; i++) {
+			rm_add(m, RM_BUF, 1, 0, 0);
+			assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
+		}
+		for (unsigned int n = 0; n < 5 - held; n++) {
+			assert_false(vq_dev_has(&m->vq, n + 1));
+			rm_add(m, RM_BUF, 1, 0, 0);
+			assert_true(vq_dev_has(&m->vq, n + 1));
+			assert_true(vq_dev_has(&m->vq, 1));
+		}
+		assert_false(vq_dev_has(&m->vq, 6 - held));
+		for (unsigned int n = held; n < 5; n++)
+			assert_int_equal(vq_dev_get(&m->vq, m->chain), 1);
+		assert_false(vq_dev_has(&m->vq, 1));
+		for (unsigned int n = 0; n < 5; n++)
+			put(m, 0, 1, 0);
+		vq_dev_publish(&m->vq);
+		publish(m, 1); /* the next round begins elsewhere */
+	}
+	rm_free(m);
+}
+
 static void calls_by_flag(void **state)
 {
 	struct ring_memory *m = rm_new_packed(8);
@@ -614,7 +644,7 @@ int main(void)
 		cmocka_unit_test(slot_in_use),	   cmocka_unit_test(bad_geometry),
 		cmocka_unit_test(bases),	   cmocka_unit_test(remap),
 		cmocka_unit_test(calls_by_flag),   cmocka_unit_test(calls_by_event),
-		cmocka_unit_test(kicks),
+		cmocka_unit_test(kicks),	   cmocka_unit_test(how_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

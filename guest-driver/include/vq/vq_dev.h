@@ -225,6 +225,12 @@ void vq_dev_break(struct vq_dev *vq, enum vq_broken why);
 int vq_dev_avail(struct vq_dev *vq);
 
 /*
+ * True when n chains (n > 0) can be taken. Of a packed ring it is looked whether the descriptor is available
+ * that would be the last of them if each were one: drivers make them available in order.
+ */
+bool vq_dev_has(struct vq_dev *vq, unsigned int n);
+
+/*
  * Takes the next chain. Returns 1 (chain filled in), 0 (ring empty or stopped) or -EPROTO; only the segments in
  * use are written. The driver's avail idx is read when the chains seen last time are used up. chain stays valid
  * until the memory map changes. A taken chain is either given back with vq_dev_put() or, as the most recent
