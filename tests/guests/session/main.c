@@ -4,6 +4,7 @@
  * the CPU, tables that change, and the end. The command line says which part.
  */
 #include "io.h"
+#include "smp.h"
 #include "vvu.h"
 
 #define REGION_PAGE 4096
@@ -299,46 +300,75 @@ static void truncated(void)
 	session_up();
 }
 
-/*
- * The front-end damages region 0 while the guest reads it all the time and looks at nothing else: it is the end of the
- * session, and zeros in region 1, too, that show it.
- */
-static void damaged(const char *kind, const char *how)
-{
-	uint64_t end = rt_now_ns() + SLOW_NS, sum = 0, rounds = 0;
+/* Until region 1 is zero: a session has ended. Reads pages of region 0. */
+static volatile uint64_t read_until, read_pages, read_sum;
 
+static void read_damaged(unsigned int me)
+{
+	uint64_t sum = 0;
+
+	while (*(volatile uint64_t *)windows[1] != 0 && rt_now_ns() < read_until)
+		for (uint64_t page = 0; page < read_pages; page++)
+			sum += *(volatile uint64_t *)(windows[0] + page * (REGION_PAGE / 8));
+	CHECKF(*(volatile uint64_t *)windows[0] == 0 && *(volatile uint64_t *)windows[1] == 0,
+	       "CPU %u", me);
+	read_sum += sum;
+}
+
+/*
+ * The front-end damages region 0 while each CPU reads it (so many pages; 0: all) all the time and looks at nothing else:
+ * it is the end of the session, and zeros in region 1, too, that show it.
+ */
+static void damaged(const char *kind, const char *how, uint64_t pages)
+{
 	rt_printf("PEER table%s%s 2\n", *kind ? "-of " : "", kind);
 	if (!take_table(2) || !map_table())
 		return;
 	finish_table();
 	CHECK(*windows[0] == pattern(0, 0) && *windows[1] == pattern(1, 0));
+	read_until = rt_now_ns() + SLOW_NS;
+	read_pages = pages ? pages : table.payload.mem.regions[0].memory_size / REGION_PAGE;
 	rt_printf("PEER %s 0\n", how);
-	while (*(volatile uint64_t *)windows[1] != 0 && rt_now_ns() < end) {
-		for (uint64_t page = 0;
-		     page < table.payload.mem.regions[0].memory_size / REGION_PAGE; page++)
-			sum += *(volatile uint64_t *)(windows[0] + page * (REGION_PAGE / 8));
-		rounds++;
-	}
-	CHECK(*(volatile uint64_t *)windows[0] == 0 && *(volatile uint64_t *)windows[1] == 0);
+	if (num_cpus > 1)
+		smp_all(read_damaged);
+	else
+		read_damaged(0);
 	CHECK(wait_status(0));
-	rt_printf("read %#lx in %lu rounds\n", sum, rounds);
+	rt_printf("read %#lx\n", read_sum);
 	unmap_table();
 	session_up();
 }
 
+/* All CPUs come upon the same missing page at the same time. */
+static void truncated_cpus(void)
+{
+	if (!smp_start())
+		return;
+	for (unsigned int i = 0; i < 10; i++)
+		damaged("", "truncate", 1);
+	damaged("", "truncate", 0);
+}
+
+static void starved_cpus(void)
+{
+	if (!smp_start())
+		return;
+	damaged("small", "starve", 1);
+}
+
 static void truncated_unseen(void)
 {
-	damaged("", "truncate");
+	damaged("", "truncate", 0);
 }
 
 static void starved_small(void)
 {
-	damaged("small", "starve");
+	damaged("small", "starve", 0);
 }
 
 static void starved_huge(void)
 {
-	damaged("huge", "starve");
+	damaged("huge", "starve", 0);
 }
 
 /* A hole in memory of which there is more: zeros, and the session goes on. */
@@ -466,6 +496,8 @@ int rt_main(const char *cmdline)
 		{ "proxy-gone", proxy_gone },
 		{ "truncated", truncated },
 		{ "truncated-unseen", truncated_unseen },
+		{ "truncated-cpus", truncated_cpus },
+		{ "starved-cpus", starved_cpus },
 		{ "starved-small", starved_small },
 		{ "starved-huge", starved_huge },
 		{ "punched", punched },
