@@ -93,7 +93,7 @@ static void check_capabilities(struct kvm *kvm)
 	kvm->ioeventfd_any_length = check(kvm, KVM_CAP_IOEVENTFD_ANY_LENGTH);
 	kvm->tsc_deadline = check(kvm, KVM_CAP_TSC_DEADLINE_TIMER);
 	kvm->binary_stats = check(kvm, KVM_CAP_BINARY_STATS_FD);
-	kvm->has_pit = check(kvm, KVM_CAP_PIT2) && check(kvm, KVM_CAP_PIT_STATE2);
+	kvm->can_pit = check(kvm, KVM_CAP_PIT2) && check(kvm, KVM_CAP_PIT_STATE2);
 }
 
 /*
@@ -113,7 +113,6 @@ static void disable_zap_all(const struct kvm *kvm)
 
 static void create_irqchip(struct kvm *kvm)
 {
-	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 	uint64_t identity = IDENTITY_MAP_GPA;
 
 	if (ioctl(kvm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
@@ -122,16 +121,25 @@ static void create_irqchip(struct kvm *kvm)
 		die("KVM_SET_TSS_ADDR: %m");
 	if (ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		die("KVM_CREATE_IRQCHIP: %m");
-	/* Linux guests without ACPI calibrate with it; it costs less than 0.1 ms. */
-	if (kvm->has_pit && ioctl(kvm->vm_fd, KVM_CREATE_PIT2, &pit) < 0)
-		die("KVM_CREATE_PIT2: %m");
 	for (unsigned int i = 0; i < ARRAY_LEN(kvm->irqchips); i++) {
 		kvm->irqchips[i].chip_id = i;
 		if (ioctl(kvm->vm_fd, KVM_GET_IRQCHIP, &kvm->irqchips[i]) < 0)
 			die("KVM_GET_IRQCHIP: %m");
 	}
-	if (kvm->has_pit && ioctl(kvm->vm_fd, KVM_GET_PIT2, &kvm->pit) < 0)
+}
+
+/* Linux guests without ACPI calibrate with it. */
+void kvm_add_pit(struct kvm *kvm)
+{
+	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+
+	if (!kvm->can_pit)
+		return;
+	if (ioctl(kvm->vm_fd, KVM_CREATE_PIT2, &pit) < 0)
+		die("KVM_CREATE_PIT2: %m");
+	if (ioctl(kvm->vm_fd, KVM_GET_PIT2, &kvm->pit) < 0)
 		die("KVM_GET_PIT2: %m");
+	kvm->has_pit = true;
 }
 
 static void read_cpuid(struct kvm *kvm)

@@ -34,6 +34,7 @@ struct kvm {
 	uint16_t *route_at;		/* index in routing of each MSI gsi, 0: free */
 	struct kvm_irqchip irqchips[3]; /* power-on state: PIC master, PIC slave, I/O APIC */
 	struct kvm_pit_state2 pit;
+	bool can_pit; /* the host can; has: the VM has one */
 	bool has_pit;
 };
 
@@ -43,6 +44,9 @@ struct kvm {
  */
 void kvm_open(struct kvm *kvm);
 void kvm_close(struct kvm *kvm);
+
+/* Adds the timer of a PC, for guests that need one. A host without it is no error. Ends the process like kvm_open(). */
+void kvm_add_pit(struct kvm *kvm);
 
 /* Interrupt controllers and timer back to power-on state. 0 or -errno. */
 int kvm_reset(struct kvm *kvm);

@@ -184,7 +184,7 @@ int loader_load(const struct loader_conf *conf, struct memmap *ram, struct loade
 	};
 	int ret;
 
-	*out = (struct loader_entry){ 0 };
+	*out = (struct loader_entry){ .needs = UINT32_MAX };
 	if (conf->ram_low <= LOADER_HIGH_MEM)
 		return loader_bad(&l, "needs more than 1 MiB of guest memory; raise --memory");
 	l.fd = open_file(&l, conf->kernel, &l.file_size);

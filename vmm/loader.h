@@ -36,6 +36,7 @@ struct loader_entry {
 		page_tables; /* LOADER_LINUX64: identity mapping of the first 4 GiB; 0: no paging */
 	uint64_t gdt;
 	uint16_t gdt_bytes; /* 0: no GDT, the segments are only in the registers */
+	uint32_t needs;	    /* MACHINE_NEEDS_*_MASK */
 };
 
 /*

@@ -81,9 +81,17 @@ static int load_segment(struct loader *l, const struct elf *elf, unsigned int nu
 	return loader_read_guest(l, ph->p_paddr, ph->p_offset, ph->p_filesz, "a segment");
 }
 
-/* Looks for the PVH note in len bytes of notes. True when found. */
-static bool find_note(const uint8_t *notes, uint64_t len, uint64_t *entry)
+struct note {
+	const char *owner;
+	uint32_t type;
+	uint8_t desc[8];
+	uint32_t bytes; /* of desc: 4 or 8; 0: not found */
+};
+
+/* Looks for wanted in len bytes of notes. */
+static void find_note(const uint8_t *notes, uint64_t len, struct note *wanted)
 {
+	uint64_t owner_bytes = strlen(wanted->owner) + 1;
 	uint64_t at = 0;
 
 	while (len - at >= sizeof(Elf64_Nhdr)) {
@@ -95,24 +103,26 @@ static bool find_note(const uint8_t *notes, uint64_t len, uint64_t *entry)
 		desc = name + ALIGN_UP((uint64_t)nh.n_namesz, UINT64_C(4));
 		next = desc + ALIGN_UP((uint64_t)nh.n_descsz, UINT64_C(4));
 		if (desc > len || desc + nh.n_descsz > len)
-			return false;
-		if (nh.n_type == PVH_NOTE_TYPE && nh.n_namesz == sizeof(PVH_NOTE_OWNER) &&
-		    !memcmp(notes + name, PVH_NOTE_OWNER, sizeof(PVH_NOTE_OWNER)) &&
+			return;
+		if (nh.n_type == wanted->type && nh.n_namesz == owner_bytes &&
+		    !memcmp(notes + name, wanted->owner, owner_bytes) &&
 		    (nh.n_descsz == 4 || nh.n_descsz == 8)) {
-			*entry = 0;
-			memcpy(entry, notes + desc, nh.n_descsz);
-			return true;
+			wanted->bytes = nh.n_descsz;
+			memcpy(wanted->desc, notes + desc, nh.n_descsz);
+			return;
 		}
 		if (next >= len)
-			return false;
+			return;
 		at = next;
 	}
-	return false;
 }
 
-static int find_entry(struct loader *l, struct elf *elf, uint64_t *entry)
+static int read_notes(struct loader *l, struct elf *elf, struct loader_entry *out)
 {
-	for (unsigned int i = 0; i < elf->eh.e_phnum; i++) {
+	struct note entry = { .owner = PVH_NOTE_OWNER, .type = PVH_NOTE_TYPE };
+	struct note needs = { .owner = MACHINE_NOTE_OWNER, .type = MACHINE_NOTE_NEEDS };
+
+	for (unsigned int i = 0; i < elf->eh.e_phnum && !entry.bytes; i++) {
 		const Elf64_Phdr *ph = &elf->ph[i];
 		int ret;
 
@@ -123,11 +133,16 @@ static int find_entry(struct loader *l, struct elf *elf, uint64_t *entry)
 		ret = loader_read(l, elf->notes, ph->p_offset, ph->p_filesz, "a note segment");
 		if (ret)
 			return ret;
-		if (find_note(elf->notes, ph->p_filesz, entry))
-			return 0;
+		find_note(elf->notes, ph->p_filesz, &entry);
+		find_note(elf->notes, ph->p_filesz, &needs);
 	}
-	return loader_bad(l, "no PVH entry note; build the image for PVH (Linux: CONFIG_PVH), or "
-			     "give its bzImage");
+	if (!entry.bytes)
+		return loader_bad(l, "no PVH entry note; build the image for PVH (Linux: "
+				     "CONFIG_PVH), or give its bzImage");
+	memcpy(&out->entry, entry.desc, sizeof(out->entry));
+	if (needs.bytes)
+		memcpy(&out->needs, needs.desc, sizeof(out->needs));
+	return 0;
 }
 
 static int check_entry(struct loader *l, const struct elf *elf, uint64_t entry)
@@ -194,7 +209,7 @@ static int load_elf(struct loader *l, struct elf *elf, struct loader_entry *out)
 	ret = read_headers(l, elf);
 	if (ret)
 		return ret;
-	ret = find_entry(l, elf, &out->entry);
+	ret = read_notes(l, elf, out);
 	if (ret)
 		return ret;
 	for (unsigned int i = 0; i < elf->eh.e_phnum; i++) {

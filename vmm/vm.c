@@ -202,6 +202,9 @@ static int boot_state(struct vm *vm, bool first)
 		log_error(NULL, "%s", error);
 		return ret;
 	}
+	/* What another image in the same file needs after a restart it does not get. */
+	if (first && (vm->entry.needs & MACHINE_NEEDS_PIT_MASK))
+		kvm_add_pit(&vm->kvm);
 	for (unsigned int i = 0; i < vm->num_vcpus; i++) {
 		const char *what;
 

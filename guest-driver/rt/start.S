@@ -20,6 +20,9 @@
 	.long 4, 8, 18 /* XEN_ELFNOTE_PHYS32_ENTRY */
 	.asciz "Xen"
 	.quad rt_pvh_start
+	.long 4, 4, 1 /* MACHINE_NOTE_NEEDS: nothing */
+	.asciz "Vvu"
+	.long 0
 
 	.text
 	.code32

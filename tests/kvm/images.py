@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Spoils a guest image in one way, for the cases in which vvu-vmm must refuse it."""
+"""Changes a guest image in one way: most are spoilt by it, and vvu-vmm must refuse them."""
 
 import struct
 
@@ -87,6 +87,14 @@ def _headers_outside(image, _words):
 
 def _overlap(image, _words):
     image.change(PT_LOAD, PHDR_PADDR, 0x100000, 1)
+
+
+def _foreign(image, _words):
+    """One that does not say what it can do without, as a Linux kernel does not."""
+    note = b"\4\0\0\0\4\0\0\0\1\0\0\0Vvu\0"
+    assert image.data.count(note) == 1
+    at = image.data.index(note)
+    image.data[at + 12:at + 16] = b"not\0"
 
 
 WAYS = {name[1:].replace("_", "-"): function for name, function in list(globals().items())

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "abi/machine.h"
 #include "abi/pvh.h"
 #include "vmm/loader.h"
 
@@ -116,6 +117,7 @@ static int load(void)
 	conf.kernel = path;
 	ret = loader_load(&conf, &map, &entry, error, sizeof(error));
 	close(fd);
+	conf.kernel = NULL;
 	return ret;
 }
 
@@ -270,6 +272,28 @@ static void refuses_segments(void **state)
 	assert_int_equal(load(), 0);
 }
 
+/* What an image says that it needs of a PC; without a word it gets everything. */
+static void needs(void **state)
+{
+	const uint32_t nothing = 0;
+	uint8_t *note = image.bytes + NOTE_AT + 20;
+
+	assert_int_equal(load(), 0);
+	assert_int_equal(entry.needs, UINT32_MAX);
+	memcpy(note, &(Elf64_Nhdr){ 4, 4, MACHINE_NOTE_NEEDS }, sizeof(Elf64_Nhdr));
+	memcpy(note + 12, MACHINE_NOTE_OWNER, 4);
+	memcpy(note + 16, &nothing, 4);
+	assert_int_equal(load(), 0);
+	assert_int_equal(entry.needs, UINT32_MAX); /* behind the end */
+	ph(1)->p_filesz = 40;
+	assert_int_equal(load(), 0);
+	assert_int_equal(entry.needs, 0);
+	assert_int_equal(entry.entry, LOAD_GPA + 0x10);
+	note[12] = 'v';
+	assert_int_equal(load(), 0);
+	assert_int_equal(entry.needs, UINT32_MAX);
+}
+
 static void refuses_notes(void **state)
 {
 	ph(1)->p_type = PT_NULL;
@@ -381,11 +405,17 @@ static void refuses_bzimages(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(loads_pvh),       TEST(loads_module_and_high_memory),
-		TEST(refuses_files),   TEST(moves_the_information),
-		TEST(refuses_headers), TEST(refuses_segments),
-		TEST(refuses_notes),   TEST(refuses_entries),
-		TEST(loads_bzimage),   TEST(refuses_bzimages),
+		TEST(loads_pvh),
+		TEST(loads_module_and_high_memory),
+		TEST(refuses_files),
+		TEST(moves_the_information),
+		TEST(refuses_headers),
+		TEST(refuses_segments),
+		TEST(refuses_notes),
+		TEST(refuses_entries),
+		TEST(needs),
+		TEST(loads_bzimage),
+		TEST(refuses_bzimages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,6 +60,16 @@ ABI_OFFSET(struct machine_text, text, 4);
 #define MACHINE_RAM_HIGH_BASE 0x100000000ull
 
 /*
+ * ELF note of an image that knows this machine, beside its PVH note: le32, what it needs of a PC beyond what is above.
+ * Images without it get everything. What is not there need not be taken apart, either, when the VM dies: for a PIT the
+ * kernel waits for several RCU grace periods.
+ */
+#define MACHINE_NOTE_OWNER     "Vvu"
+#define MACHINE_NOTE_NEEDS     1
+#define MACHINE_NEEDS_PIT_BIT  0
+#define MACHINE_NEEDS_PIT_MASK (1u << MACHINE_NEEDS_PIT_BIT)
+
+/*
  * Statistics page: a header, then named 64-bit counters. The guest fills in names once and sets count last; values
  * are plain 64-bit stores by the guest, read by the VMM at any time. The VMM treats all of it as hostile.
  */
