@@ -18,6 +18,7 @@
 
 struct event_base;
 struct json_object;
+struct vvu_watcher;
 
 #define MACHINE_GPA_UNKNOWN UINT64_MAX
 
@@ -101,6 +102,7 @@ struct machine {
 	void *ctx;
 	struct machine_device *devices;
 	unsigned int num_devices;
+	struct vvu_watcher *watcher; /* what VVU devices share: vvu_watch.c */
 };
 
 /* Empty buses, no RAM, phys_bits as given; ops and ctx are the implementation's. 0 or -errno. */

@@ -61,10 +61,17 @@ struct vvu_region {
  */
 #define VVU_REGIONS_MAX 98
 
-struct vvu_watch {
+/* Of all devices of a machine. */
+struct vvu_watcher {
+	struct machine *machine;
 	int inotify; /* -1: there is none */
 	struct event *change;
 	struct event *again; /* to listen for changes again */
+	struct vvu_shm *first;
+};
+
+struct vvu_watch {
+	struct vvu_shm *next; /* another one's, of the same machine */
 	struct event *scan;
 	unsigned int beats; /* regions that are looked at with each beat */
 	bool scanning;

@@ -52,7 +52,6 @@ int vvu_shm_init(struct vvu_shm *shm, struct machine *machine, const char *who, 
 	shm->who = who;
 	shm->bytes = bytes;
 	shm->gpa = PCI_BAR_UNMAPPED;
-	shm->watch.inotify = -1;
 	shm->reserved_bytes = bytes + PAGE_1G;
 	shm->reserved = mmap(NULL, shm->reserved_bytes, PROT_NONE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

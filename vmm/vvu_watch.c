@@ -20,6 +20,9 @@
  * ever uses as much as one that works, and one that sleeps none. Nothing is armed for sealed memory of ordinary
  * pages.
  *
+ * All devices of a machine share one inotify instance: the kernel takes an instance apart only when an RCU grace
+ * period has passed, one after the other, and whoever waits for the next VM waits for that, too.
+ *
  * The cure is the end of the session: zero pages take the place of its memory, and the vCPUs are made to look again.
  *
  * System calls: inotify_init1, inotify_add_watch (by a path in /proc), inotify_rm_watch, fstat, fstatfs, fcntl
@@ -29,6 +32,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
@@ -157,26 +161,27 @@ static bool check_lengths(struct vvu_shm *shm)
 static void on_change(evutil_socket_t fd, short what, void *arg)
 {
 	const struct timeval pause = { .tv_usec = PAUSE_US };
-	struct vvu_shm *shm = arg;
+	struct vvu_watcher *w = arg;
 	char events[4096];
 
 	/* Which file it was does not matter, nor how many events are left: they all say to look. */
 	while (read(fd, events, sizeof(events)) < 0 && errno == EINTR)
 		;
-	pthread_mutex_lock(&shm->machine->lock);
-	check_lengths(shm);
-	evtimer_add(shm->watch.again, &pause);
-	pthread_mutex_unlock(&shm->machine->lock);
+	pthread_mutex_lock(&w->machine->lock);
+	for (struct vvu_shm *shm = w->first; shm; shm = shm->watch.next)
+		check_lengths(shm);
+	evtimer_add(w->again, &pause);
+	pthread_mutex_unlock(&w->machine->lock);
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
 {
-	struct vvu_shm *shm = arg;
+	struct vvu_watcher *w = arg;
 
-	event_add(shm->watch.change, NULL);
+	event_add(w->change, NULL);
 }
 
-static int watch_file(const struct vvu_watch *w, int fd)
+static int watch_file(const struct vvu_watcher *w, int fd)
 {
 	char path[64];
 
@@ -184,14 +189,49 @@ static int watch_file(const struct vvu_watch *w, int fd)
 	return inotify_add_watch(w->inotify, path, IN_MODIFY);
 }
 
-/* A file has one watch, however many regions show it. */
-static void unwatch_file(struct vvu_shm *shm, const struct vvu_region *reg)
+/* A file has one watch, however many regions of however many devices show it. */
+static void unwatch_file(const struct vvu_watcher *w, const struct vvu_region *reg)
 {
-	for (unsigned int i = 0; i < shm->num; i++) {
-		if (&shm->regions[i] != reg && shm->regions[i].wd == reg->wd)
-			return;
+	for (const struct vvu_shm *shm = w->first; shm; shm = shm->watch.next) {
+		for (unsigned int i = 0; i < shm->num; i++) {
+			if (&shm->regions[i] != reg && shm->regions[i].wd == reg->wd)
+				return;
+		}
 	}
-	inotify_rm_watch(shm->watch.inotify, reg->wd);
+	inotify_rm_watch(w->inotify, reg->wd);
+}
+
+static int watcher_create(struct machine *m, const char *who)
+{
+	struct vvu_watcher *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	m->watcher = w;
+	w->machine = m;
+	w->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (w->inotify < 0)
+		log_debug(who, "inotify: %s; files are looked at by and by", strerror(errno));
+	w->change = event_new(m->base, w->inotify, w->inotify < 0 ? 0 : EV_READ, on_change, w);
+	w->again = evtimer_new(m->base, on_again, w);
+	if (!w->change || !w->again)
+		return -ENOMEM;
+	if (w->inotify >= 0)
+		event_add(w->change, NULL);
+	return 0;
+}
+
+static void watcher_free(struct machine *m)
+{
+	struct vvu_watcher *w = m->watcher;
+
+	m->watcher = NULL;
+	if (w->change)
+		event_free(w->change);
+	if (w->again)
+		event_free(w->again);
+	fd_close(&w->inotify);
+	free(w);
 }
 
 /* --- beats --- */
@@ -310,7 +350,7 @@ void vvu_watch_region(struct vvu_shm *shm, struct vvu_region *reg)
 
 	reg->limited = is_limited(reg);
 	if (seals < 0 || !(seals & F_SEAL_SHRINK)) {
-		reg->wd = watch_file(&shm->watch, reg->fd);
+		reg->wd = watch_file(shm->machine->watcher, reg->fd);
 		unwatched = reg->wd < 0;
 	}
 	reg->beats = reg->limited || unwatched;
@@ -318,13 +358,13 @@ void vvu_watch_region(struct vvu_shm *shm, struct vvu_region *reg)
 		shm->machine->ops->watch_memory(shm->machine->ctx, true);
 	/* It was long enough when the message was checked, before it was watched. */
 	if (reg->wd >= 0 && (fstat(reg->fd, &st) || too_short(reg, &st)))
-		event_active(shm->watch.change, EV_READ, 0);
+		event_active(shm->machine->watcher->change, EV_READ, 0);
 }
 
 void vvu_unwatch_region(struct vvu_shm *shm, struct vvu_region *reg)
 {
 	if (reg->wd >= 0)
-		unwatch_file(shm, reg);
+		unwatch_file(shm->machine->watcher, reg);
 	reg->wd = -1;
 	if (reg->beats && --shm->watch.beats == 0)
 		shm->machine->ops->watch_memory(shm->machine->ctx, false);
@@ -333,32 +373,31 @@ void vvu_unwatch_region(struct vvu_shm *shm, struct vvu_region *reg)
 
 int vvu_watch_init(struct vvu_shm *shm)
 {
-	struct event_base *base = shm->machine->base;
+	struct machine *m = shm->machine;
 	struct vvu_watch *w = &shm->watch;
+	int ret = m->watcher ? 0 : watcher_create(m, shm->who);
 
-	w->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (w->inotify < 0)
-		log_debug(shm->who, "inotify: %s; files are looked at by and by", strerror(errno));
-	w->change = event_new(base, w->inotify, w->inotify < 0 ? 0 : EV_READ, on_change, shm);
-	w->again = evtimer_new(base, on_again, shm);
-	w->scan = evtimer_new(base, on_scan, shm);
-	if (!w->change || !w->again || !w->scan)
-		return -ENOMEM;
-	if (w->inotify >= 0)
-		event_add(w->change, NULL);
-	return 0;
+	if (m->watcher) {
+		w->next = m->watcher->first;
+		m->watcher->first = shm;
+	}
+	w->scan = evtimer_new(m->base, on_scan, shm);
+	return ret || !w->scan ? -ENOMEM : 0;
 }
 
 void vvu_watch_free(struct vvu_shm *shm)
 {
-	struct vvu_watch *w = &shm->watch;
+	struct machine *m = shm->machine;
+	struct vvu_shm **at = m->watcher ? &m->watcher->first : NULL;
 
-	if (w->change)
-		event_free(w->change);
-	if (w->again)
-		event_free(w->again);
-	if (w->scan)
-		event_free(w->scan);
-	*w = (struct vvu_watch){ .inotify = w->inotify };
-	fd_close(&w->inotify);
+	while (at && *at && *at != shm)
+		at = &(*at)->watch.next;
+	if (at && *at) {
+		*at = shm->watch.next;
+		if (!m->watcher->first)
+			watcher_free(m);
+	}
+	if (shm->watch.scan)
+		event_free(shm->watch.scan);
+	shm->watch = (struct vvu_watch){ 0 };
 }

@@ -491,11 +491,11 @@ static void test_not_to_be_watched(void **state)
 {
 	struct world *w = *state;
 	struct world_region r = { 0, MIB, 0, make_memory(MIB, 1) };
-	int inotify = w->dev->shm.watch.inotify;
+	int inotify = w->f.m.watcher->inotify;
 
-	w->dev->shm.watch.inotify = -1;
+	w->f.m.watcher->inotify = -1;
 	world_set_table(w, &r, 1);
-	w->dev->shm.watch.inotify = inotify;
+	w->f.m.watcher->inotify = inotify;
 	assert_int_equal(w->f.watchers, 1);
 	beat(w);
 	assert_int_equal(seen(w, 0), memory_word(0, 1));
