@@ -37,10 +37,6 @@ int handover_command(struct proxy *p, struct json_object *request, const char **
 		*error = "another proxy is taking over";
 		return -EBUSY;
 	}
-	if (replace_busy(p)) {
-		*error = "a VMM is being replaced; try again";
-		return -EBUSY;
-	}
 	if (prog_peer_uid(peer, &uid) < 0 || (uid && uid != geteuid())) {
 		*error = "only the proxy's own user, or root, may take over";
 		return -EPERM;
@@ -267,11 +263,8 @@ static int send_all(struct handover *h)
 		ret = send_sockets(h);
 	for (uint32_t i = 0; i < h->p->num_ports && !ret; i++)
 		ret = send_port(h, i);
-	LIST_FOREACH(l, &h->p->new_links, next)
-	{
-		if (!ret)
-			ret = send_link(h, l, TAKEOVER_NO_PORT);
-	}
+	for (l = LIST_FIRST(&h->p->new_links); l && !ret; l = LIST_NEXT(l, next))
+		ret = send_link(h, l, TAKEOVER_NO_PORT);
 	return ret ? ret : send_block(h, TAKEOVER_END, TAKEOVER_NO_PORT, 0);
 }
 

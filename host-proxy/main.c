@@ -73,7 +73,7 @@ static bool run(struct proxy *p)
 			return false;
 		}
 		proxy_reap(p);
-		if (p->takeover >= 0 && handover(p))
+		if (p->takeover >= 0 && !replace_busy(p) && handover(p))
 			return true;
 	}
 	return false;

@@ -93,7 +93,7 @@ static void read_line(int sock, char *line, const char *path)
 
 	do {
 		int ret = n + 1 < LINE_MAX
-				  ? block_recv(sock, &line[n], 1, fds, &num, TAKEOVER_WAIT_MS)
+				  ? block_recv(sock, &line[n], 1, fds, &num, TAKEOVER_GRANT_MS)
 				  : -EPROTO;
 
 		if (ret)

@@ -16,7 +16,7 @@
  * GO the new one only holds duplicates: if it fails it says why and ends, and the old one goes on. When it is gone
  * after GO without DONE the old one goes on too; if it is silent then, the old one ends, as two must not serve.
  *
- * While a VMM is being replaced (replace.h, some ms) no proxy can take over.
+ * While a VMM is being replaced (replace.h, some ms) who wants to take over waits, TAKEOVER_GRANT_MS at most.
  *
  * The two are programs of one user, or root's; nobody else may take over. The blocks are checked against mistakes and
  * other versions; there is no defence against who may as well trace the process.
@@ -31,9 +31,10 @@
 #include "host-proxy/session.h"
 
 /* Of all that follows. Raised when any of it changes. */
-#define TAKEOVER_VERSION 2
-#define TAKEOVER_WAIT_MS 5000
-#define TAKEOVER_NO_PORT UINT32_MAX
+#define TAKEOVER_VERSION  2
+#define TAKEOVER_WAIT_MS  5000
+#define TAKEOVER_GRANT_MS 30000 /* for {"ok":true} */
+#define TAKEOVER_NO_PORT  UINT32_MAX
 
 enum takeover_kind {
 	TAKEOVER_PROXY = 1, /* struct takeover_proxy; fds: listening for links, for control */

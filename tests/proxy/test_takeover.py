@@ -314,11 +314,13 @@ class Sessions(Base):
         self.works(fe, link)
 
     def test_replacement(self):
-        # Not in the middle of it.
+        # Not in the middle of it: it waits.
         fe, old, _ = self.running(2)
         new = self.keep(Link.replacement(self.proxy.link, self.name))
         new.session_up()
-        self.assertRegex(self.keep(Script(self.proxy.control_path)).line()["error"], "a VMM is being replaced; try again")
+        waiting = self.keep(Script(self.proxy.control_path))
+        self.proxy.status()
+        self.assertRegex(self.keep(Script(self.proxy.control_path)).line()["error"], "another proxy is taking over")
         for name in [*REPLAY, *RING[:-1] * 2, "GET_FEATURES"]:
             new.serve(name)
         for i in (1, 0):
@@ -328,6 +330,9 @@ class Sessions(Base):
             new.serve(name)
         new.expect("SERVING")
         old.expect("REPLACED")
+        self.assertTrue(waiting.line()["ok"])
+        waiting.until(END)
+        waiting.close()
         self.take_over()
         self.works(fe, new)
 
