@@ -316,8 +316,8 @@ static void read_damaged(unsigned int me)
 }
 
 /*
- * The front-end damages region 0 while each CPU reads it (so many pages; 0: all) all the time and looks at nothing else:
- * it is the end of the session, and zeros in region 1, too, that show it.
+ * The front-end damages region 0 while each CPU reads it (so many pages; 0: all) all the time and looks at
+ * nothing else: it is the end of the session, and zeros in region 1, too, that show it.
  */
 static void damaged(const char *kind, const char *how, uint64_t pages)
 {
