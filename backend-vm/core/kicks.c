@@ -6,7 +6,7 @@
 /* The interrupt may have been for a message. */
 static bool excused(const struct worker *w, struct kick_watch *k, const struct port *port)
 {
-	uint64_t messages = port->counters[CTR_MESSAGES];
+	uint64_t messages = __atomic_load_n(&port->counters[CTR_MESSAGES], __ATOMIC_RELAXED);
 	bool any = !w->index && messages != k->messages && k->excused < KICKS_EXCUSED;
 
 	k->messages = messages;

@@ -412,7 +412,9 @@ int port_message(struct port *port, const struct vhost_user_msg *msg, unsigned i
 	enum vu_rule rule = port_check(port, msg, num_fds);
 	int ret;
 
-	port->counters[CTR_MESSAGES]++;
+	/* Workers look at it (kicks.c). */
+	__atomic_store_n(&port->counters[CTR_MESSAGES], port->counters[CTR_MESSAGES] + 1,
+			 __ATOMIC_RELAXED);
 	/* One that is refused changes nothing either; the end of the session does. */
 	if (rule)
 		return port_answered(port, msg, port_fail_rule(port, msg, rule));
