@@ -469,7 +469,7 @@ also(globals(), Misbehaviour, *KINDS)
 
 class Floods(Backend):
     """A port that does something all the time, beside two that go on working. Counters say that it was noticed."""
-    # What is traced is slower than what the port may send.
+    # What is traced, or runs under ThreadSanitizer or valgrind, is slower than what the port may send.
     waits = "port.p0.messages" if os.environ.get("VVU_TRACED") else "port.p0.control_waits"
 
     def setUp(self):
