@@ -33,6 +33,7 @@
 #define STRANGERS_MAX 16
 #define KINDS	      8 /* of fds */
 #define QUEUES	      4
+#define SLOTS	      12
 #define FILE_BYTES    (1u << 20)
 
 static char socket_path[64]; /* of the socket for VMMs */
@@ -91,14 +92,14 @@ static void send_link(struct rig *r, struct link_packet *pkt, uint32_t body)
 		link_send(r->vmm, pkt, body, NULL, 0);
 }
 
-static void back_end_up(struct rig *r, uint64_t features)
+static void back_end_up(struct rig *r, uint64_t features, unsigned int queues, unsigned int slots)
 {
 	struct link_packet pkt = { .hdr = { .kind = LINK_BACKEND_UP } };
 
 	pkt.body.backend_up = (struct link_backend_up){
 		.protocol_features = features,
-		.max_queues = QUEUES,
-		.max_mem_slots = 5,
+		.max_queues = queues,
+		.max_mem_slots = slots,
 	};
 	send_link(r, &pkt, sizeof(pkt.body.backend_up));
 }
@@ -115,7 +116,7 @@ static void connect_vmm(struct rig *r)
 	pkt.body.hello = (struct link_hello){ .magic = LINK_MAGIC, .version = LINK_VERSION };
 	strcpy(pkt.body.hello.port, "a");
 	send_link(r, &pkt, sizeof(pkt.body.hello));
-	back_end_up(r, ~UINT64_C(0));
+	back_end_up(r, ~UINT64_C(0), QUEUES, SLOTS);
 }
 
 /* Links come from socket pairs; a socket file is only made for the first one that does not. */
@@ -196,7 +197,8 @@ static void back_end_gone(struct rig *r)
 	send_link(r, &pkt, 0);
 	turn(r);
 	if (how & 2)
-		back_end_up(r, how & 4 ? VHOST_USER_PF_CARRIED : ~UINT64_C(0));
+		back_end_up(r, how & 4 ? VHOST_USER_PF_CARRIED : ~UINT64_C(0), how & 8 ? 1 : QUEUES,
+			    how & 16 ? 1 : SLOTS);
 }
 
 /* From now on the steps are the other VMM's. */
@@ -229,7 +231,7 @@ static void replacement(struct rig *r)
 					      .flags = LINK_HELLO_REPLACEMENT };
 	strcpy(pkt.body.hello.port, "a");
 	send_link(r, &pkt, sizeof(pkt.body.hello));
-	back_end_up(r, ~UINT64_C(0));
+	back_end_up(r, ~UINT64_C(0), QUEUES, SLOTS);
 	if (input_u8(r->in) & 1)
 		other_vmm(r); /* the old one has the word */
 }
@@ -240,6 +242,7 @@ static void send_record(struct rig *r, uint32_t session, unsigned int kind, cons
 	struct link_packet pkt = { .hdr = { .kind = LINK_RECORD, .session = session } };
 	struct link_record *record = &pkt.body.record;
 	uint8_t how = input_u8(r->in);
+	int given[LINK_RECORD_FDS_MAX];
 
 	record->kind = (le16)kind;
 	record->index = how & 3;
@@ -249,8 +252,12 @@ static void send_record(struct rig *r, uint32_t session, unsigned int kind, cons
 		input_bytes(r->in, record->data + input_u8(r->in) % bytes, 4);
 	if (fds && (how & 0x40))
 		num_fds = how >> 2 & 1;
-	if (r->vmm >= 0)
-		link_send(r->vmm, &pkt, LINK_RECORD_HDR + bytes, fds, num_fds);
+	for (unsigned int i = 0; i < num_fds; i++)
+		given[i] = fds[i];
+	if (num_fds && (how & 0x10)) /* another file than it should be */
+		given[how >> 3 & 1 ? num_fds - 1 : 0] = kinds[input_u8(r->in) % KINDS];
+	for (unsigned int times = how & 0x20 ? 2 : 1; times && r->vmm >= 0; times--)
+		link_send(r->vmm, &pkt, LINK_RECORD_HDR + bytes, given, num_fds);
 }
 
 /* A VMM that kept a session of another proxy, or says so. */
@@ -267,14 +274,23 @@ static void kept_link(struct rig *r)
 	struct record_ring ring = { .flags = 0x7777, .num = 16 };
 	struct record_mark mark = { .seq = 5 };
 	uint8_t how = input_u8(r->in);
-	int fds[2] = { -1, kinds[2] };
+	int fds[2] = { -1, kinds[2] }, other = -1;
 
-	fd_close(&r->front);
+	if (!(how & 0x80))
+		fd_close(&r->front);
 	fd_close(&r->vmm);
 	turn(r);
+	if (how & 0x80) { /* a session goes on, or a front-end was there before it */
+		if (r->front < 0)
+			connect_front(r);
+		other = r->front;
+		r->front = -1;
+	}
 	r->vmm = pair(SOCK_SEQPACKET, &fds[0]);
-	if (!link_new(&r->proxy, fds[0], 0, 0))
+	if (!link_new(&r->proxy, fds[0], 0, 0)) {
+		fd_close(&other);
 		return;
+	}
 	pkt.body.hello = (struct link_hello){ .magic = LINK_MAGIC,
 					      .version = LINK_VERSION,
 					      .flags = LINK_HELLO_KEPT,
@@ -296,11 +312,13 @@ static void kept_link(struct rig *r)
 	send_record(r, r->session, RECORD_MARK, &mark, sizeof(mark), NULL, 0);
 	pkt = (struct link_packet){ .hdr = { .kind = LINK_KEPT, .session = r->session } };
 	pkt.body.kept.received = 5 + (how >> 4 & 1);
+	pkt.body.kept.unanswered = how >> 6 & 1;
 	r->seq = pkt.body.kept.received;
 	send_link(r, &pkt, sizeof(pkt.body.kept));
 	turn(r);
+	fd_close(&other);
 	if (!(how & 0x20))
-		back_end_up(r, ~UINT64_C(0));
+		back_end_up(r, ~UINT64_C(0), QUEUES, SLOTS);
 }
 
 /* --- the front-end --- */
@@ -458,6 +476,10 @@ static void answer(struct rig *r, const struct wire_packet *got, uint8_t how)
 	vu_make_u64_reply(&pkt.body.msg, info->id, how & 2 ? ~UINT64_C(0) : 0);
 	if (info->reply == VU_REPLY_STATE)
 		pkt.body.msg.payload.state = m->payload.state;
+	if (how & 8)
+		pkt.body.msg.payload.state.index ^= 1;
+	if (how & 16)
+		pkt.body.msg.hdr.request++;
 	if (info->reply == VU_REPLY_U64 && !(how & 4))
 		pkt.body.msg.payload.u64 = ~UINT64_C(0);
 	if (info->reply == VU_REPLY_CONFIG) {

@@ -246,6 +246,31 @@ def proxy():
     kept, backend_up = b"\x06\x0e\x10" + bytes(16), b"\x06\x04\x10" + bytes(16)
     for name, what in (("no_records", b"\x19\2"), ("up_too_soon", backend_up), ("unasked", kept + b"\x18\x80" + kept)):
         write("proxy", name, begin + session + b"\x18\x90" + what + link + replay)
+    # A record's byte: 16 with another file (which; 8: the last of its fds), 32 twice, 64 with one fd or none, 128 with other data (at,
+    # four bytes). Of all: 64 a request unanswered, 128 beside a session that goes on, or a front-end that came before.
+    fine = b"\0\0\0\0"
+    for name, what in (
+            ("session_no_socket", b"\0\x10\0" + fine), ("session_no_positions", b"\0\x18\4" + fine), ("session_twice", b"\0\x20" + fine),
+            ("session_version", b"\0\x80\0\2\0\0\0" + fine), ("session_flags", b"\0\x80\4\x9f\xff\0\0" + fine),
+            ("session_channel", b"\0\x80\4\xdf\1\0\0" + fine), ("session_few_fds", b"\0\x44" + fine),
+            ("channel_no_socket", b"\0\x80\4\x5f\0\0\0" + fine), ("ring_no_eventfd", b"\0\0\0\x10\1" + fine),
+            ("ring_twice", b"\0\0\0\x20" + fine), ("ring_same_eventfd", b"\0\0\0\x18\4" + fine), ("ring_of_none", b"\0\0\0\x40" + fine),
+            ("ring_no_address", b"\0\0\0\x80\0\x73\x77\0\0" + fine), ("region_no_memory", b"\0\0\x10\7" + fine),
+            ("region_none", b"\0\0\x80\x08\0\0\0\0" + fine), ("region_missing", b"\0\0\1" + fine),
+            ("no_positions", b"\0\x80\4\x1f\0\0\0" + b"\0" + fine), ("few_rings", b"\6\x80\x68\1\0\0\0" + fine),
+            ("reading", b"\0\0\0\0\x80\4\1\0\0\0"), ("mark_twice", b"\0\0\0\0\x20"), ("unanswered", b"\x40" + fine),
+            ("came_before", b"\x80" + fine)):
+        write("proxy", "kept_" + name, begin + b"\x13" + what + read + replay + status)
+    write("proxy", "kept_beside", begin + session + ring + read + b"\x13\x80" + fine + read + replay + status)
+    # A back-end whose answer to GET_VRING_BASE, or to the replay, is wrong; that never answers it; that has less than the last one.
+    for name, bad in (("index", b"\x03\x08\x04"), ("request", b"\x03\x10\x04"), ("silent", b"\x19\1\x19\1")):
+        write("proxy", "replaced_" + name, begin + session + ring + read + b"\x14\0" + read + b"\x15" + bad + replay + b"\x15" + replay)
+        write("proxy", "replay_" + name, begin + session + ring + read + hang_up + link + bad + replay)
+    for name, less in (("queues", 8), ("slots", 16), ("features", 4)):
+        write("proxy", "replay_fewer_" + name, begin + negotiate + front(17) + read + table + read + ring + front(18, b"\1\1\0") + read +
+              bytes([16, 2 | less]) + replay)
+    write("proxy", "replay_slots", begin + negotiate + front(36) + read + b"".join(
+        front(37, bytes([16 * i, 16, 16 * i, 0]), 1, 2) + read for i in range(10)) + hang_up + link + replay + read * 10 + status)
     write("proxy", "kept_down", begin + b"\x13\x20\0\0\0\0" + b"\x06\x27\x08" + bytes(8) + link + session + replay)
     write("proxy", "late", begin + negotiate + ring + front(11, b"\0\0\0") + b"\x19\1" + b"\x0a" + negotiate + b"\x10\1" +
           front(11, b"\0\0\0") + b"\x19\1" + b"\x0a\x19\1" + link + b"\x0a" + negotiate + b"\x0a\x19\2" + b"\x10\x80" + b"\x0a\x19\1")
