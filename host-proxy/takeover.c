@@ -286,16 +286,17 @@ static void on_link(struct takeover *t, struct port *port)
 
 static void on_packet(struct takeover *t)
 {
+	const struct wire_packet *in = &t->b.body.packet;
 	struct wire_packet *q;
 
 	if (!t->packets)
 		takeover_fail(t, "a packet is of no link");
+	if (in->num_fds != t->b.hdr.num_fds || in->num_fds > LINK_FDS_MAX ||
+	    in->bytes > sizeof(in->pkt) - sizeof(in->pkt.hdr))
+		takeover_fail(t, "a packet makes no sense");
 	t->packets--;
 	q = &t->link->queue[t->link->queued++];
-	*q = t->b.body.packet;
-	if (q->num_fds != t->b.hdr.num_fds || q->num_fds > LINK_FDS_MAX ||
-	    q->bytes > sizeof(q->pkt) - sizeof(q->pkt.hdr))
-		takeover_fail(t, "a packet makes no sense");
+	*q = *in;
 	for (unsigned int i = 0; i < q->num_fds; i++)
 		q->fds[i] = take_fd(t, i);
 	link_update_interest(t->link);
@@ -450,6 +451,8 @@ static void on_session(struct takeover *t, struct port *port)
 	t->recovery = NULL;
 	if (!why)
 		why = fill(t, s);
+	if (why && s)
+		session_discard(s);
 	if (why)
 		takeover_fail(t, "port %s: session %u: %s", port->conf->name, t->b.body.session.id,
 			      why);

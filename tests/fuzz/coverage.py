@@ -58,6 +58,8 @@ PARSERS = (
     "host-proxy/replay.c",
     "host-proxy/replies.c",
     "host-proxy/session.c",
+    "host-proxy/takeover.c",
+    "host-proxy/takeover_wire.c",
     "host-proxy/translate.c",
     "vmm/hostlib/wire.c",
     "vmm/msix.c",

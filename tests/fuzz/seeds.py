@@ -278,8 +278,30 @@ def proxy():
     write("proxy", "reset", begin + negotiate + ring + read + b"\x10\2" + replay + front(39, b"\0\0\0") + read + replay)
 
 
+def takeover():
+    # Blocks of fuzz_takeover.c: kind, how it is wrong, what its template takes; 15: a link, four records, a session.
+    def usual(link=0, kinds=b"\0\1\2\3", state=1, more=0):
+        return bytes([15, link]) + kinds + bytes([state, more])
+
+    for state, name in enumerate(("held", "up", "away", "replay", "stopping")):
+        write("takeover", name, b"\0" + usual(state=state))
+    for name, what in (
+            ("changes", usual(state=0x80 | 1, more=0xff)), ("waits", usual(state=0x40 | 1, more=0x3e)), ("kept", usual(state=0x20 | 2)),
+            ("channel", usual(kinds=b"\4\1\2\3", more=0x0c)), ("two_rings", usual(kinds=b"\0\1\2\6")), ("twice", usual() * 2),
+            ("no_region", usual(kinds=b"\0\5\2\3")), ("no_session", usual(kinds=b"\3\1\2\3")), ("new_link", b"\4\0\2" + usual()),
+            ("packets", b"\4\0\x0c" + b"\5\0\x85\5\0\x21\5\0\0"), ("few_packets", b"\4\0\x0c\5\0\0"), ("wrong_packet", b"\5\0\0"),
+            ("wrong_fds", b"\4\4\0\2"), ("wrong_size", b"\6\x08\0\1\0"), ("replacement", b"\4\0\0\4\0\x10" + usual()),
+            ("of_no_port", b"\6\x10\0\x09"), ("of_others", b"\4\x10\0\2"), ("unknown", b"\x0e\0"), ("ready", b"\x0a\0")):
+        write("takeover", name, b"\0" + what)
+    for how in (1, 2, 3, 4, 8):
+        write("takeover", f"begins_{how}", bytes([how]) + usual())
+    write("takeover", "wrong_path", b"\x20\x58\0\x7f\x7f\x7f\x7f\x20\0\1\1\1\1" + usual())
+    write("takeover", "wrong_port", b"\x40" + b"\0\0x\0\0\0" * 3 + usual())
+
+
 if __name__ == "__main__":
     proxy()
+    takeover()
     vu_stream()
     vq_dev()
     vq_burst()
