@@ -266,6 +266,23 @@ def proxy():
     for name, bad in (("index", b"\x03\x08\x04"), ("request", b"\x03\x10\x04"), ("silent", b"\x19\1\x19\1")):
         write("proxy", "replaced_" + name, begin + session + ring + read + b"\x14\0" + read + b"\x15" + bad + replay + b"\x15" + replay)
         write("proxy", "replay_" + name, begin + session + ring + read + hang_up + link + bad + replay)
+    # All of a replacement: the new one (which has the word) and the old one read in turn.
+    def turns(old=read, new=replay, times=6):
+        return (new + b"\x15" + old + b"\x15") * times
+
+    moved = begin + session + ring + b"\x12\1" + read + b"\x14\0"
+    for name, what in (
+            ("whole", turns() + front(1, how=1) + turns(times=2) + hang_up + status), ("index", turns(b"\x03\x08\x04")),
+            ("request", turns(b"\x03\x10\x04")), ("silent", turns(times=1) + replay + b"\x15" + b"\x19\1" * 2 + turns()),
+            ("refused", turns(new=b"\x03\1\4")), ("new_wrong", turns(new=b"\x03\x10\4")), ("late", turns(b"\x19\1" * 2, times=5)),
+            ("new_dies", turns(times=1) + hang_up + b"\x15" + read * 3 + status), ("old_dies", turns(b"\x10\1", times=1) + turns()),
+            ("new_dies_late", turns(times=2) + replay + hang_up + b"\x15" + read * 3), ("front_leaves", turns(times=1) + b"\x0a" + turns()),
+            ("new_down", turns(times=1) + b"\x10\x80" + turns()), ("old_reset", turns(b"\x10\0", times=1) + turns()),
+            ("asks", replay + front(11, b"\0\0\0") + turns()), ("rings", turns(times=1) + b"\x12\2" + turns())):
+        write("proxy", "moved_" + name, moved + what)
+    write("proxy", "no_queues", begin + session + b"\x10\0" + b"\x06\x04\x10" + bytes(16) + read)
+    for kind in range(16):
+        write("proxy", f"bare_{kind}", begin + session + bytes([6, kind, 0]) + read)
     for name, less in (("queues", 8), ("slots", 16), ("features", 4)):
         write("proxy", "replay_fewer_" + name, begin + negotiate + front(17) + read + table + read + ring + front(18, b"\1\1\0") + read +
               bytes([16, 2 | less]) + replay)
