@@ -510,7 +510,7 @@ static void time_passes(struct run *r)
 	if (what & 16)
 		let_expire(r->dev->link.retry);
 	if (what & 32)
-		let_expire(r->dev->shm.watch.again);
+		let_expire(r->f.m.watcher->again);
 	for (unsigned int i = 0; (what & 64) && i < QUEUES; i++) {
 		struct vvu_kick *kick = &r->dev->kicks[i];
 
