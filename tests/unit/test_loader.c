@@ -191,6 +191,7 @@ static void loads_module_and_high_memory(void **state)
 	conf.initrd = path;
 	refused("does not fit");
 	close(fd);
+	conf.initrd = NULL;
 }
 
 /* The image lies where boot information usually goes. */
