@@ -28,6 +28,7 @@ from proxy.test_hosted import Guest, frame
 KILLS = 12
 WINDOW = 64  # frames on their way
 SEED = 20261123
+ALONE = "sends again, though other ports of its VM are not back"  # says the proxy
 RINGS = {"split": 0, "packed": F_RING_PACKED, "split-inorder": F_IN_ORDER, "packed-inorder": F_RING_PACKED | F_IN_ORDER}
 
 
@@ -121,7 +122,7 @@ def dropped_by(path, stream, guests):
 
 def alone(path):
     """One port was served before the other was back, as the proxy says."""
-    return path.proxy.find_line("sends again, though other ports of its VM are not back")
+    return path.proxy.find_line(ALONE)
 
 
 def check(run):
