@@ -61,12 +61,11 @@ def proxy_upgrade(world, rng):
     if world.path.proxy.pid in world.stopped:
         return "not done: it is stopped"
     if rng.random() < 0.75:
-        world.path.upgrade_proxy()
-        return ""
+        return world.upgrade_proxy()
     # As far as it may have got, it has the sessions, and dies with them.
     if not world.wait_for(world.vmm_has_all):
         return "not done: no VMM gets all sessions"
-    return world.upgrade_in_vain(rng.choice((rng.uniform(0, 0.02), rng.uniform(0, 0.1))))
+    return world.upgrade_proxy(rng.choice((rng.uniform(0, 0.02), rng.uniform(0, 0.1))))
 
 
 def front_end_stop(world, rng):

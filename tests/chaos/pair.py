@@ -9,6 +9,7 @@ What it prints:
     ready
     GAP PORT START END    nothing came between these two times (nanoseconds of the monotonic clock), which is long
     STATS {...}           every second, and at the end (SIGTERM)
+    MISSED PORT NUMBER TIME  so many frames have been left out, at that time
     WRONG BYTES TEXT      a frame of so many bytes that nobody sent
     LOST TEXT             the back-end hung up; the end
 
@@ -83,6 +84,8 @@ class Stream:
             self.twice += 1
             return
         else:
+            if seq > self.highest + 1:
+                print(f"MISSED {self.dst} {seq - self.highest - 1} {now}", flush=True)
             self.missing.update(range(self.highest + 1, seq))
             self.highest = seq
         self.arrived += 1

@@ -101,13 +101,16 @@ class Pair(Stream):
 
     def poll(self, last=False):
         while True:
-            line, self.mark = self.proc.find_line_at(r"^(GAP|STATS|WRONG|LOST) (.*)$", self.mark)
+            line, self.mark = self.proc.find_line_at(r"^(GAP|MISSED|STATS|WRONG|LOST) (.*)$", self.mark)
             if not line:
                 break
             kind, text = line.groups()
             if kind == "GAP":
                 port, start, end = map(int, text.split())
                 self.gaps.append(Gap(f"{self.name} port {port}", start / 1e9, end / 1e9))
+            elif kind == "MISSED":
+                port, number, at = map(int, text.split())
+                self.world.say(f"{self.name}: {number} frames did not come to port {port}, {at / 1e9 - self.world.begin:.3f} s")
             elif kind == "STATS":
                 self.stats = json.loads(text)
             elif kind == "WRONG":

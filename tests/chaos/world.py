@@ -124,20 +124,32 @@ class World:
         self.session.things.remove(self.path.proxy)
         self.path.start_proxy()
 
-    def upgrade_in_vain(self, seconds):
-        """The new proxy is killed so many seconds after its start. Says who serves then."""
+    def upgrade_proxy(self, kill_after=None):
+        """Another one takes over. kill_after: it is killed so many seconds after its start. Says how that went."""
         old = self.path.proxy
         old.expected_alive = False
         new = self.session.start("vvu-proxy", [*self.path.proxy_argv(), "--takeover", self.path.control("proxy")])
-        time.sleep(seconds)
-        new.kill()
+        if kill_after is None:
+            # It may have to wait for VMMs that are stopped.
+            procs.wait_until(lambda: self.go_on() or new.find_line("^ready$") or not new.running(), "a proxy takes over", 120, 0.005)
+        else:
+            time.sleep(kill_after)
+            new.kill()
+        if new.find_line("^ready$") and new.running():
+            if old.wait(60) != 0:
+                raise procs.Failure(f"the proxy that was taken over from ended with {old.popen.returncode}:\n{old.tail()}")
+            self.path.proxy = new
+            return ""
         self.session.things.remove(new)
+        return self._after_failed_upgrade(old, new)
 
+    def _after_failed_upgrade(self, old, new):
+        """Who serves now, with another one if need be."""
         def settled():
             if not old.running():
-                return "killed too late"
+                return "it was too late to go on with the old one"
             try:
-                return procs.control(self.path.control("proxy"), {"cmd": "status"}) and "killed in time"
+                return procs.control(self.path.control("proxy"), {"cmd": "status"}) and "the old one goes on"
             except (OSError, procs.Failure):
                 return None
         said = procs.wait_until(settled, "the old proxy goes on or ends", 60)
@@ -145,7 +157,7 @@ class World:
         if not old.running():
             self.session.things.remove(old)
             self.path.start_proxy()
-        return f"{said}, after {seconds * 1000:.0f} ms"
+        return f"{said}; the new one ended with {new.popen.returncode}"
 
     def stop_for(self, pid, seconds):
         """SIGSTOP; SIGCONT follows. False: it is stopped already."""
