@@ -157,6 +157,18 @@ void replace_refused(struct port *port, const char *why)
 	failed(port);
 }
 
+bool replace_gives_back(struct port *port, const char *why)
+{
+	const struct session *s = port->session;
+
+	if (port->move != MOVE_START || !port->next || !s || s->state != SESSION_REPLAY)
+		return false;
+	if (!port->move_failed && port->link)
+		port_log(port, LOG_L_WARN, "%s does not take over: %s", port->link->who, why);
+	failed(port);
+	return true;
+}
+
 void replace_update(struct port *port)
 {
 	struct link *next = port->next;

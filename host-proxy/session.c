@@ -106,11 +106,15 @@ void session_end(struct session *s, enum session_end_by by, bool tell_link, cons
 	char reason[LINK_REASON_MAX - 32];
 	va_list ap;
 
-	if (s->state == SESSION_DEAD || !session_set_state(s, SESSION_DEAD))
+	if (s->state == SESSION_DEAD)
 		return;
 	va_start(ap, fmt);
 	vsnprintf(reason, sizeof(reason), fmt, ap);
 	va_end(ap);
+	if (by == BY_BACK_END && replace_gives_back(port, reason))
+		return;
+	if (!session_set_state(s, SESSION_DEAD))
+		return;
 	watch_clear(&s->watch);
 	event_del(&s->timer);
 	close_fds(s);
@@ -206,6 +210,8 @@ void session_restart_timer(struct session *s)
 		s->defer_until_ns = 0;
 	if (s->state == SESSION_AWAY && session_has_deferred(s)) /* what is left of the hold time */
 		start_timer(s, s->defer_until_ns);
+	else if (s->state == SESSION_REPLAY && s->port->move)
+		event_add(&s->timer, &move_time);
 	else if (s->state == SESSION_REPLAY || (s->state == SESSION_UP && s->num_pending))
 		event_add(&s->timer, &answer_time);
 	else

@@ -235,7 +235,8 @@ static inline bool session_announced(const struct session *s)
 }
 /*
  * Ends it: tells the link (unless the link told us: tell_link false), closes every fd, logs one
- * line. port_update() is called. The memory is freed by proxy_reap().
+ * line. port_update() is called. The memory is freed by proxy_reap(). If a new VMM is at fault, and the
+ * old one can still have it back (replace.h), it does not end.
  */
 void session_end(struct session *s, enum session_end_by by, bool tell_link, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -258,6 +258,26 @@ class Replacement(Base):
             self.assertEqual(self.proxy.port(self.i)["back_end"]["who"], "script")
             self.again()
 
+    def test_successor_fails_in_the_start(self):
+        for fail in (lambda li, p: li.reply(p, b""), lambda li, p: li.send_text("RESULT", "no", p.seq),
+                     lambda li, p: li.send_text("SESSION_DOWN", "no"), lambda li, p: li.send_packet("BACKEND_LOST"),
+                     lambda li, p: li.send_packet("BACKEND_DOWN")):
+            fe, old, _ = self.running(2)
+            new = self.successor()
+            self.prepare(new, 2)
+            self.stop_rings(old, 1, 2)
+            old.session_down()
+            for name in ["SET_VRING_BASE"] * 2 + RING[-1:] * 2:
+                new.serve(name)
+            fail(new, new.message(ASK))
+            old.replay(*REPLAY, *of_rings(2))
+            self.wait_up()
+            self.works(fe, old)
+            if self.proxy.port(self.i)["back_ends_lost"] == 0:  # it has not said so itself
+                new.session_down()
+            new.settle(self.proxy.status)
+            self.again()
+
     def test_successor_offers_less(self):
         for kw, pattern in (({"features": 0}, "lacks features"), ({"protocol": 0}, "lacks features 0, protocol")):
             fe, old, _ = self.running()
