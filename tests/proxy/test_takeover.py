@@ -35,14 +35,17 @@ class Script:
         self.sock.connect(str(path))
         self.sock.sendall(json.dumps(request or {"cmd": "takeover", "version": VERSION}).encode() + b"\n")
 
-    def read(self, count):
-        """So many bytes; the fds that come along are closed."""
+    def read(self, count, fds=None):
+        """So many bytes; the fds that come along are added to fds, or closed."""
         data = b""
         while len(data) < count:
             part, control, _, _ = self.sock.recvmsg(count - len(data), socket.CMSG_SPACE(64 * 4))
             for _, _, value in control:
                 for fd in struct.unpack(f"{len(value) // 4}i", value):
-                    os.close(fd)
+                    if fds is None:
+                        os.close(fd)
+                    else:
+                        fds.append(fd)
             if not part:
                 raise EOFError(f"{len(data)} of {count} bytes")
             data += part
@@ -59,6 +62,13 @@ class Script:
         """(kind, index, body) of the next block."""
         kind, index, size, _ = HEADER.unpack(self.read(HEADER.size))
         return kind, index, self.read(size)
+
+    def whole(self):
+        """(kind, index, body, fds) of the next block; the fds are the caller's."""
+        fds = []
+        kind, index, size, num = HEADER.unpack(self.read(HEADER.size, fds))
+        assert num == len(fds)
+        return kind, index, self.read(size), fds
 
     def until(self, kind):
         """Blocks up to one of that kind."""
@@ -710,6 +720,121 @@ class Failures(Base):
         self.assertIn("only the proxy's own user, or root, may take over", done.stdout)
         os.chmod(self.proxy.control_path, 0o600)
         self.goes_on()
+
+
+class Damage(Base):
+    """What the running proxy says does not arrive as it was said: the new one ends, the old one goes on."""
+
+    ports = 4
+
+    def relay(self, edit):
+        """
+        A new proxy, with this test between the two. edit(number, kind, body) returns what is passed on, (kind, body) or None to
+        hang up; after the last block the new one is hung up on, too. Its log lines.
+        """
+        path = self.proxy.dir / "relay"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            type(self).turns += 1
+            argv = self.argv()
+            argv[-1] = path
+            new = self.session.start(f"proxy{self.turns}", argv)
+            peer, _ = listener.accept()
+        path.unlink()
+        old = Script(self.proxy.control_path)
+        peer.recv(1000)
+        self.assertTrue(old.line()["ok"])
+        peer.sendall(b'{"ok":true}\n')
+        try:
+            self.pass_on(old, peer, edit)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has seen enough
+        peer.close()
+        self.assertEqual(new.wait(60), 1, new.tail())
+        self.assertFalse(new.find_line("Sanitizer|runtime error"), new.tail(60))
+        old.close()
+        return new
+
+    @staticmethod
+    def pass_on(old, peer, edit):
+        """The blocks."""
+        number, kind = 0, None
+        while kind != END:
+            kind, index, body, fds = old.whole()
+            out = edit(number, kind, body)
+            if out:
+                size = len(out[1])
+                control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
+                data = HEADER.pack(out[0], index, size, len(fds)) + out[1]
+                sent = peer.sendmsg([data], control)
+                peer.sendall(data[sent:])
+            for fd in fds:
+                os.close(fd)
+            if not out:
+                return
+            number += 1
+
+    def goes_on(self, fe, link):
+        """The old one does."""
+        self.proxy.proc.wait_line("takeover: pid .* does not take over: .*; this proxy goes on", 60, self.mark)
+        self.mark = self.proxy.proc.mark()
+        self.works(fe, link)
+
+    def test_cut_off_after_each_block(self):
+        fe, link, _ = self.running(2)
+        blocks = []
+        self.relay(lambda number, kind, body: blocks.append(kind) or (kind, body))
+        self.goes_on(fe, link)
+        self.assertEqual(blocks, [PROXY] + [PORT] * 4 + [SOCKETS, LINK] + [RECORD] * 4 + [SESSION, END])
+        for cut in range(len(blocks)):
+            new = self.relay(lambda number, kind, body, cut=cut: (kind, body) if number < cut else None)
+            self.assertTrue(new.find_line("it has ended, or given up"), new.tail())
+            self.goes_on(fe, link)
+
+    def test_blocks_that_make_no_sense(self):
+        fe, link, _ = self.running(2)
+        longest = b"x" * 4096
+
+        def changed(kind, at, value):
+            """Blocks of that kind have these bytes there."""
+            return lambda _, k, body: (k, body[:at] + value + body[at + len(value):] if k == kind else body)
+
+        def other(kind, to, body=None):
+            """Blocks of that kind are something else."""
+            return lambda _, k, b: (to, b if body is None else body) if k == kind else (k, b)
+
+        cases = [
+            ("no sense", changed(PROXY, 0, struct.pack("<I", 0))),
+            ("no sense", changed(PROXY, 0, struct.pack("<I", 1025))),
+            ("no sense", changed(PROXY, 16, longest[:108])),
+            ("no sense", changed(PORT, 0, longest[:64])),
+            ("no sense", changed(PORT, 64, longest[:108])),
+            ("no sense", changed(PORT, 172, struct.pack("<I", 0))),  # does not listen, with an fd
+            ("does not speak", other(PROXY, PORT)),
+            ("does not speak", other(PORT, 77)),
+            ("does not speak", other(SOCKETS, END)),
+            ("does not speak", other(PORT, PORT, b"short")),
+            ("ports are missing", changed(PROXY, 0, struct.pack("<I", 5))),
+            ("does not speak", changed(PROXY, 0, struct.pack("<I", 3))),
+            ("no state that there is", changed(LINK, 0, struct.pack("<I", 9))),
+            ("a link makes no sense", changed(LINK, 20, struct.pack("<I", 9))),
+            ("has not told all", changed(LINK, 20, struct.pack("<I", 1))),
+            ("its session makes no sense|another version", changed(RECORD, 8, struct.pack("<I", 77))),
+            ("unknown kind or size", changed(RECORD, 0, struct.pack("<H", 9))),
+            ("unknown size", changed(RECORD, 4, struct.pack("<I", 480))),
+            ("its state", changed(SESSION, 0, struct.pack("<I", 5))),
+            ("a front-end that waits makes no sense", changed(SESSION, 0, struct.pack("<I", 0))),
+            ("its requests", changed(SESSION, 20, struct.pack("<I", 34))),
+            ("its requests", changed(SESSION, 24, struct.pack("<I", 17))),
+            ("its requests", changed(SESSION, 28, struct.pack("<I", 17))),
+            ("has not told all", other(SESSION, END, b"")),
+        ]
+        for pattern, edit in cases:
+            with self.subTest(pattern=pattern):
+                new = self.relay(edit)
+                self.assertTrue(new.find_line(f"error: takeover: .*({pattern})"), new.tail())
+                self.goes_on(fe, link)
 
 
 if __name__ == "__main__":
