@@ -3,7 +3,7 @@
 """
 The proxy is killed again and again in the middle of two scripted front-ends' traffic, and so is, every few rounds, the back-end VM
 when the next proxy has just taken the sessions over. The front-ends keep their connections. Without a proxy no frame is late: all
-arrive, once and in order, before there is another one.
+arrive, once and in order, before there is another one. The last proxy lacks a port.
 
   split, packed  the rings of the front-ends
 """
@@ -50,6 +50,20 @@ def all_answered(path):
     return not any(ports[path.name(i)]["unanswered"] for i in range(path.count))
 
 
+def one_port_less(path, sides):
+    """The next proxy has no port p1: its session ends at once, not when nobody has come for it in 30 s. The other one goes on."""
+    procs.wait_until(lambda: all_answered(path), "every request is answered", 60)
+    mark = path.vmm.mark()
+    path.proxy.kill()
+    path.count = 1
+    path.start_proxy()
+    path.vmm.wait_line(r"port p1: session \d+ ended: the next proxy refuses its link", 60, mark)
+    if not select.select([sides[1].guest.fe.sock], [], [], 60)[0]:
+        raise procs.Failure("the front-end of the port that is gone is not hung up on")
+    procs.wait_until(lambda: taken_over(path), "the other session is taken over", 60)
+    sides[0].guest.fe.get_u64("GET_FEATURES")
+
+
 def check(run):
     """See above."""
     pid_file = run.session.dir / "vmm.pid"
@@ -71,6 +85,7 @@ def check(run):
             receiver.catch_up(sender)
     closed = select.select([s.guest.fe.sock for s in sides], [], [], 0)[0]
     run.expect(not closed, f"{len(closed)} connections are closed")
+    one_port_less(path, sides)
     run.note(f"proxy killed {ROUNDS} times, VM {len(range(0, ROUNDS, VM_EVERY))} times, {sum(s.sent for s in sides)} frames")
     run.expect(path.vmm.stop(20) == 0, "vvu run did not end cleanly")
 
