@@ -6,6 +6,7 @@ front-ends keep their connections, frames arrive whole and in order, and none is
 
   answers  the old VM hands its ports over and ends by itself
   silent   the old VM is stopped (SIGSTOP): it is killed, its successor goes on from the ring positions
+  dies     the new VM is killed when it has been told of a session: the old one has all ports, still or again
 """
 
 import os
@@ -31,6 +32,27 @@ def successor(path, number):
     return argv
 
 
+def replace_once(run, path, sides, number):
+    """One replacement under traffic: `vvu replace`, that has ended."""
+    a, b = sides
+    pid_file, killed = run.session.dir / "vmm.pid", False
+    if run.word == "silent":
+        os.kill(int(pid_file.read_text()), signal.SIGSTOP)
+    replace = run.session.start(f"replace-{number}", [paths.program("vvu"), "replace", "--link", path.link, "--pid-file",
+                                                      pid_file, "--", *successor(path, number)])
+    while replace.running():
+        # At most as many as a ring has room for, though nobody may serve it.
+        if a.sent - b.expected < 100 and b.sent - a.expected < 100:
+            a.send()
+            b.send()
+        b.receive(a, 0.001)
+        a.receive(b, 0.001)
+        if run.word == "dies" and not killed and replace.find_line("front-end is up"):
+            os.kill(int(pid_file.read_text()), signal.SIGKILL)
+            killed = True
+    return replace
+
+
 def check(run):
     """See above."""
     pid_file = run.session.dir / "vmm.pid"
@@ -41,25 +63,22 @@ def check(run):
         a.catch_up(b)
         twice = a.twice + b.twice
         old = int(pid_file.read_text())
-        if run.word == "silent":
-            os.kill(old, signal.SIGSTOP)
-        replace = run.session.start(f"replace-{number}", [paths.program("vvu"), "replace", "--link", path.link, "--pid-file",
-                                                          pid_file, "--", *successor(path, number)])
-        while replace.running():
-            # At most as many as a ring has room for, though nobody may serve it.
-            if a.sent - b.expected < 100 and b.sent - a.expected < 100:
-                a.send()
-                b.send()
-            b.receive(a, 0.001)
-            a.receive(b, 0.001)
+        replace = replace_once(run, path, sides, number)
         status = replace.popen.wait()
-        run.expect(status == 0, f"vvu replace ended with status {status}: {replace.tail()}")
         new = int(pid_file.read_text())
+        if run.word == "dies":
+            # Unless it had all ports by then.
+            if status:
+                replace.wait_line("the old one serves on|is gone, too", 30)
+            continue
+        run.expect(status == 0, f"vvu replace ended with status {status}: {replace.tail()}")
         run.expect(new != old, "the pid file has the old pid")
         b.catch_up(a)
         a.catch_up(b)
-        run.expect(run.word == "silent" or twice == a.twice + b.twice, "frames came twice")
+        run.expect(twice == a.twice + b.twice or replace.find_line("does not stop serving"), "frames came twice")
         path.vmm.wait_line(f"pid {new} has taken over", 30)
+    b.catch_up(a)
+    a.catch_up(b)
     run.expect(not a.missing + b.missing or alone(path), f"{a.missing + b.missing} frames were lost")
     ports = path.status("proxy")["ports"]
     run.expect([p["sessions"] for p in ports] == [1, 1], f"{[p['sessions'] for p in ports]} sessions")
@@ -71,4 +90,4 @@ def check(run):
 
 
 if __name__ == "__main__":
-    scenario.main(__doc__, check, needs=(), choices=("answers", "silent"))
+    scenario.main(__doc__, check, needs=(), choices=("answers", "silent", "dies"))
