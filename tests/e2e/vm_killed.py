@@ -3,8 +3,8 @@
 """
 The back-end VM is killed again and again under frames between two front-ends that notice nothing but a pause. Every frame arrives;
 some of those that were on their way at a death may come twice. Only where the proxy says that it did not wait any longer for the
-other port the next VM may drop some, and counts them. Every buffer comes back once and in order, and in the end the rings stand where they
-should.
+other port the next VM may drop some, and counts them. Every buffer comes back once and in order, and in the end the rings stand
+where they should. Each second time the sender is about to stop its ring, and starts it again where the answer says.
 
   split, packed              rings of that kind
   split-inorder, packed-inorder  the same with IN_ORDER
@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 # pylint: disable=wrong-import-position
 from lib import backend, procs, scenario
-from proxy.frontend import F_IN_ORDER, F_RING_PACKED, FrontEnd
+from proxy.frontend import F_IN_ORDER, F_RING_PACKED, STATE, FrontEnd
 from proxy.test_hosted import Guest, frame
 
 KILLS = 12
@@ -125,6 +125,21 @@ def alone(path):
     return path.proxy.find_line(ALONE)
 
 
+def ask_to_stop(guest, stream, rng):
+    """The VM dies before it has the message, before it has carried it out, before the answer is out, or after all of that."""
+    guest.fe.send("GET_VRING_BASE", STATE.pack(guest.tx.index, 0))
+    for _ in range(rng.randrange(200)):
+        stream.receive()
+
+
+def start_again(guest):
+    """Where the ring stopped, whoever said so."""
+    index, base = STATE.unpack(guest.fe.recv().payload)
+    if index != guest.tx.index:
+        raise procs.Failure(f"ring {index} has stopped, not {guest.tx.index}")
+    guest.fe.start_vring(guest.tx, base=base)
+
+
 def check(run):
     """See above."""
     rng = random.Random(SEED)
@@ -135,15 +150,19 @@ def check(run):
     dropped = dropped_by(path, stream, guests)
     run.expect(not stream.lost, f"{stream.lost} frames were lost before anything happened")
     pauses = []
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         for _ in range(rng.randrange(30)):
             stream.send()
             stream.receive()
         stream.send()
+        if kill % 2:
+            ask_to_stop(guests[0], stream, rng)
         path.vmm.kill()
         stream.receive()
         stream.gap = 0
         path.start_vmm()
+        if kill % 2:
+            start_again(guests[0])
         stream.until(500)
         pauses.append(stream.gap)
         dropped += dropped_by(path, stream, guests)
