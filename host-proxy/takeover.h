@@ -32,7 +32,7 @@
 
 /* Of all that follows. Raised when any of it changes. */
 #define TAKEOVER_VERSION  2
-#define TAKEOVER_WAIT_MS  5000
+#define TAKEOVER_WAIT_MS  10000
 #define TAKEOVER_GRANT_MS 30000 /* for {"ok":true} */
 #define TAKEOVER_NO_PORT  UINT32_MAX
 
