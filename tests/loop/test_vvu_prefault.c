@@ -163,7 +163,7 @@ static void test_truncated(void **state)
 	struct world_region r = { 0, BIG, 0, sparse(BIG, 0) };
 
 	begin(w, &r);
-	event_del(w->dev->shm.watch.change); /* which would notice it first */
+	event_del(w->f.m.watcher->change); /* which would notice it first */
 	assert_int_equal(ftruncate(r.fd, 0), 0);
 	world_expect_end(w, true, "cannot be had");
 	assert_false(w->dev->link.holding);
