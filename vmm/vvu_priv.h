@@ -110,11 +110,11 @@ struct vvu_doorbell {
 /* A message given to the driver that will be answered. */
 struct vvu_request {
 	uint32_t request;
-	uint32_t seq;	   /* of the link packet */
-	uint32_t index;	   /* vring */
-	uint32_t token;	   /* not 0: regions go with the answer */
-	uint64_t deadline; /* ns, 0: none */
-	bool swallow;	   /* the front-end did not ask for the answer */
+	uint32_t seq;	    /* of the link packet */
+	uint32_t index;	    /* vring */
+	uint32_t token;	    /* not 0: regions go with the answer */
+	unsigned int ticks; /* until it is late; 0: it has time */
+	bool swallow;	    /* the front-end did not ask for the answer */
 };
 #define VVU_REQUESTS_MAX 64
 
@@ -128,7 +128,7 @@ struct vvu_session {
 	unsigned int first;
 	unsigned int num;
 	uint32_t last_token;
-	struct event *timer; /* the oldest request with a deadline */
+	struct event *timer; /* the next tick, while a request has any left */
 	struct event *populate_timer;
 	bool populating;	 /* a slice is due, or being done */
 	uint64_t populate_until; /* ns, when it is given up; 0: never */

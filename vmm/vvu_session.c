@@ -19,21 +19,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "vmm/hostlib/fds.h"
 #include "vmm/hostlib/log.h"
 #include "vmm/vvu_priv.h"
 
-#define ANSWER_MS 1000 /* for memory to be given up (decision 5) */
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
+/*
+ * For memory to be given up (decision 5). In ticks, so that a time in which this process was stopped, and the guest
+ * with it, counts as one of them. The first one may be a short one.
+ */
+#define ANSWER_MS    1000
+#define TICK_MS	     100
+#define ANSWER_TICKS (ANSWER_MS / TICK_MS + 1)
 
 bool vvu_is_up(const struct vvu_dev *d)
 {
@@ -115,18 +112,14 @@ static struct vvu_request *oldest(struct vvu_session *s)
 
 static void arm_timer(struct vvu_session *s)
 {
-	uint64_t now = now_ns();
+	const struct timeval tick = { .tv_usec = TICK_MS * 1000 };
 
 	for (unsigned int i = 0; i < s->num; i++) {
-		const struct vvu_request *r = &s->requests[(s->first + i) % VVU_REQUESTS_MAX];
-		uint64_t left = r->deadline > now ? r->deadline - now : 1000;
-		struct timeval tv = { .tv_sec = (time_t)(left / 1000000000u),
-				      .tv_usec = (suseconds_t)(left % 1000000000u / 1000) };
-
-		if (!r->deadline)
-			continue;
-		evtimer_add(s->timer, &tv);
-		return;
+		if (s->requests[(s->first + i) % VVU_REQUESTS_MAX].ticks) {
+			if (!event_pending(s->timer, EV_TIMEOUT, NULL))
+				evtimer_add(s->timer, &tick);
+			return;
+		}
 	}
 	event_del_noblock(s->timer);
 }
@@ -138,18 +131,16 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 	pthread_mutex_lock(&d->machine->lock);
 	for (unsigned int i = 0; i < s->num; i++) {
-		const struct vvu_request *r = &s->requests[(s->first + i) % VVU_REQUESTS_MAX];
+		struct vvu_request *r = &s->requests[(s->first + i) % VVU_REQUESTS_MAX];
 
-		if (!r->deadline)
-			continue;
-		if (r->deadline <= now_ns())
+		if (r->ticks && !--r->ticks) {
 			vvu_session_end(d, VVU_END_DEVICE,
 					"%s: the back-end did not answer in %u ms",
 					vu_frontend_name(r->request), ANSWER_MS);
-		else
-			arm_timer(s);
-		break;
+			break;
+		}
 	}
+	arm_timer(s);
 	pthread_mutex_unlock(&d->machine->lock);
 }
 
@@ -166,6 +157,16 @@ void vvu_session_free(struct vvu_dev *d)
 	d->session.timer = NULL;
 	vvu_rings_timer_free(d);
 	vvu_prefault_free(d);
+}
+
+/* Whether something is shown until this is answered. */
+static bool leaves(const struct vvu_dev *d, uint32_t token)
+{
+	for (unsigned int i = 0; token && i < d->shm.num; i++) {
+		if (d->shm.regions[i].leaving == token)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -192,10 +193,9 @@ static void expect_answer(struct vvu_dev *d, struct vhost_user_msg *msg, uint32_
 				   .seq = seq,
 				   .index = msg->payload.state.index,
 				   .token = token,
-				   .deadline = token ? now_ns() + ANSWER_MS * UINT64_C(1000000) : 0,
+				   .ticks = leaves(d, token) ? ANSWER_TICKS : 0,
 				   .swallow = !asked };
-	if (token)
-		arm_timer(s);
+	arm_timer(s);
 }
 
 static void answered(struct vvu_dev *d)
@@ -205,7 +205,7 @@ static void answered(struct vvu_dev *d)
 
 	s->first = (s->first + 1) % VVU_REQUESTS_MAX;
 	s->num--;
-	if (r.deadline)
+	if (r.ticks)
 		arm_timer(s);
 	vvu_link_wake(d); /* a held message may have waited for room */
 }

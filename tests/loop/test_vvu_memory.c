@@ -218,13 +218,38 @@ static void test_refused_by_driver(void **state)
 static void test_not_answered(void **state)
 {
 	struct world *w = *state;
-	struct world_region a = { 0, MIB, 0, make_memory(MIB, 1) };
+	struct world_region r[] = { { 0, MIB, 0, make_memory(MIB, 1) },
+				    { 0, MIB, 0, make_memory(MIB, 2) } };
 
-	world_set_table(w, &a, 1);
-	expect_table(w, &a, 1);
-	fake_wait(&w->f, 1050);
+	/* Nothing has to go: there is time. */
+	world_set_table(w, &r[0], 1);
+	expect_table(w, &r[0], 1);
+	fake_wait(&w->f, 1300);
+	assert_int_equal(w->dev->session.number, 1);
+	world_answer(w, VHOST_USER_SET_MEM_TABLE, 0);
+	world_set_table(w, &r[1], 1);
+	expect_table(w, &r[1], 1);
+	fake_wait(&w->f, 1300);
 	world_expect_end(w, true, "did not answer");
-	close_regions(&a, 1);
+	close_regions(r, 2);
+}
+
+/* While the process was stopped, so was the guest. */
+static void test_stopped_meanwhile(void **state)
+{
+	struct world *w = *state;
+	struct world_region r[] = { { 0, MIB, 0, make_memory(MIB, 1) },
+				    { 0, MIB, 0, make_memory(MIB, 2) } };
+
+	for (unsigned int i = 0; i < 2; i++) {
+		world_set_table(w, &r[i], 1);
+		expect_table(w, &r[i], 1);
+		usleep(1300000);
+		fake_wait(&w->f, 1);
+		assert_int_equal(w->dev->session.number, 1);
+		world_answer(w, VHOST_USER_SET_MEM_TABLE, 0);
+	}
+	close_regions(r, 2);
 }
 
 static struct vhost_user_msg region_msg(uint32_t request, const struct world_region *r)
@@ -733,6 +758,7 @@ int main(void)
 		EXPLICIT(test_answer_asked_for),
 		EXPLICIT(test_refused_by_driver),
 		EXPLICIT(test_not_answered),
+		EXPLICIT(test_stopped_meanwhile),
 		EXPLICIT(test_slots),
 		EXPLICIT(test_slots_unknown),
 		CLASSIC(test_classic),
