@@ -34,7 +34,8 @@ void channel_close(struct session *s)
 		return;
 	watch_clear(&s->channel_watch);
 	wire_reader_reset(&s->channel_in);
-	shutdown(s->channel, SHUT_RDWR); /* the VMM has a duplicate */
+	if (!s->borrowed)
+		shutdown(s->channel, SHUT_RDWR); /* the VMM has a duplicate */
 	fd_close(&s->channel);
 	s->num_channel_out = 0;
 }

@@ -310,6 +310,11 @@ static const char *finish(struct recovery *r, const struct link_kept *kept)
 	return why ? why : finish_rings(r);
 }
 
+void recovery_borrow(struct recovery *r)
+{
+	r->s->borrowed = true;
+}
+
 const char *recovery_take(struct recovery *r, struct session **out)
 {
 	const char *why = r->why;

@@ -21,6 +21,8 @@ void recovery_record(struct recovery *r, const struct link_record *record, int *
  * fds are closed. Frees r in any case.
  */
 const char *recovery_end(struct recovery *r, const struct link_kept *kept);
+/* A proxy hands the session over itself, and has it until it is taken. */
+void recovery_borrow(struct recovery *r);
 /*
  * That was all of a session that a proxy hands over itself, so that no doubt is left. NULL: *out is the session, that
  * no port knows. Else why it makes no sense. Frees r in any case.

@@ -69,7 +69,7 @@ static bool session_set_state(struct session *s, enum session_state state)
 static void close_fds(struct session *s)
 {
 	wire_reader_reset(&s->in);
-	if (s->sock >= 0)
+	if (s->sock >= 0 && !s->borrowed)
 		shutdown(s->sock, SHUT_RDWR);
 	channel_close(s);
 	for (uint32_t i = 0; i < s->rings_with_fds; i++)
@@ -290,6 +290,7 @@ void session_attach(struct session *s)
 {
 	struct port *port = s->port;
 
+	s->borrowed = false;
 	prog_peer_uid(s->sock, &s->uid);
 	prog_peer_pid(s->sock, &s->pid);
 	watch_init(&s->watch, port->proxy->base, s->sock, on_session_event, s);

@@ -117,6 +117,7 @@ struct session {
 	unsigned int uid;
 	int pid;
 	uint64_t since_ns;
+	bool borrowed; /* another proxy has its sockets, too: to close them is not to hang up */
 	struct wire_reader in;
 	/* A message that the socket did not take. While it waits, neither side is read. */
 	struct vhost_user_msg out;

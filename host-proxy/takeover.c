@@ -311,6 +311,7 @@ static void on_record(struct takeover *t, struct port *port)
 		t->recovery = recovery_begin(port, 1, true);
 	if (!t->recovery)
 		takeover_fail(t, "out of memory");
+	recovery_borrow(t->recovery);
 	recovery_record(t->recovery, &t->b.body.record, t->b.fds, t->b.hdr.num_fds);
 }
 

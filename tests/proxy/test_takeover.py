@@ -794,11 +794,19 @@ class Damage(Base):
 
     def test_blocks_that_make_no_sense(self):
         fe, link, _ = self.running(2)
+        need_ack, fe.protocol = fe.protocol, 0
+        fe.open_channel()
+        fe.protocol = need_ack
+        link.serve("SET_BACKEND_REQ_FD")
         longest = b"x" * 4096
 
         def changed(kind, at, value):
             """Blocks of that kind have these bytes there."""
             return lambda _, k, body: (k, body[:at] + value + body[at + len(value):] if k == kind else body)
+
+        def record(which, at, value):
+            """The same for one of the records: session, region, rings."""
+            return lambda n, k, body: (k, body[:at] + value + body[at + len(value):] if n == 7 + which else body)
 
         def other(kind, to, body=None):
             """Blocks of that kind are something else."""
@@ -823,6 +831,9 @@ class Damage(Base):
             ("its session makes no sense|another version", changed(RECORD, 8, struct.pack("<I", 77))),
             ("unknown kind or size", changed(RECORD, 0, struct.pack("<H", 9))),
             ("unknown size", changed(RECORD, 4, struct.pack("<I", 480))),
+            ("a region makes no sense", record(1, 8 + 36, b"x")),
+            ("a ring makes no sense", record(2, 8 + 12, b"x")),
+            ("unknown kind or size", record(3, 0, b"x")),
             ("its state", changed(SESSION, 0, struct.pack("<I", 5))),
             ("a front-end that waits makes no sense", changed(SESSION, 0, struct.pack("<I", 0))),
             ("its requests", changed(SESSION, 20, struct.pack("<I", 34))),
@@ -835,6 +846,8 @@ class Damage(Base):
                 new = self.relay(edit)
                 self.assertTrue(new.find_line(f"error: takeover: .*({pattern})"), new.tail())
                 self.goes_on(fe, link)
+                link.request("CONFIG_CHANGE_MSG")
+                fe.channel.recv()
 
 
 if __name__ == "__main__":
