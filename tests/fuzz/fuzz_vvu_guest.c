@@ -499,7 +499,7 @@ static void time_passes(struct run *r)
 	for (unsigned int i = 0; (what & 1) && i < s->num; i++) {
 		struct vvu_request *asked = &s->requests[(s->first + i) % VVU_REQUESTS_MAX];
 
-		asked->deadline = asked->deadline ? 1 : 0;
+		asked->ticks = asked->ticks ? 1 : 0;
 	}
 	if (what & 2)
 		let_expire(s->timer);
