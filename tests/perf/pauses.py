@@ -71,7 +71,7 @@ class Dpdk:
         self.args = args
         self.front = load.Load(session, "front", load.ports(path), huge=huge)
         self.front.wait_ready()
-        self.front.start(mode="flood", size="64,300,1518", touch="seq,write,read", rate=args.rate, burst=8, window=256, quiet=0.01)
+        self.front.start(mode="flood", size="64,300,1518", touch="seq,write,read", rate=args.rate, burst=8, window=256, quiet=1)
 
     def _received(self):
         return [p["rx"] for p in self.front.counters()["per_port"]]
