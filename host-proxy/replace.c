@@ -295,6 +295,18 @@ static void stop_next(struct port *port)
 					 .silent = s->stop.silent };
 }
 
+/* Sessions that the old VMM's death has taken out of the group come back with it all the same. */
+static void join(const struct proxy *p, int old, int pid)
+{
+	for (unsigned int i = 0; i < p->num_ports; i++) {
+		const struct port *port = &p->ports[i];
+
+		if (port->session && port->session->lost_with == old && port->link &&
+		    port->link->pid == pid)
+			port->session->lost_with = pid;
+	}
+}
+
 static void change_hands(struct port *port)
 {
 	struct session *s = port->session;
@@ -304,8 +316,10 @@ static void change_hands(struct port *port)
 		port->next->retiring = true;
 	if (!s || s->state != SESSION_STOPPING)
 		return;
-	if (port->next)
+	if (port->next) {
+		join(port->proxy, port->next->pid, port->move_pid);
 		link_session_down(port->next, s->id, "another VMM takes over");
+	}
 	together_over(s);
 	together_lost(s, port->move_pid);
 	session_moved(s);

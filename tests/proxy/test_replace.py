@@ -4,6 +4,7 @@
 
 import os
 import pathlib
+import socket
 import struct
 import sys
 
@@ -12,12 +13,24 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from proxy import abi, rig  # noqa: E402
 from proxy.frontend import STATE  # noqa: E402
 from proxy.rig import state  # noqa: E402
-from proxy.test_survival import NEGOTIATION, RING, of_rings  # noqa: E402
+from proxy.test_survival import FEATURES, NEGOTIATION, RING, of_rings  # noqa: E402
 from proxy.test_survival import Case as Survival  # noqa: E402
 from proxy.vmm_link import Link, Rejected  # noqa: E402
 
 ASK = "GET_FEATURES"
 REPLAY = [*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD"]
+
+
+def of_another_process(path, number):
+    """So many sockets that another process has connected."""
+    socks = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(number)]
+    pid = os.fork()
+    if not pid:
+        for sock in socks:
+            sock.connect(str(path))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return socks
 
 
 class Base(Survival):
@@ -382,8 +395,8 @@ class Replacement(Base):
 class Group(Base):
     """Two ports of one VMM."""
 
-    def begin(self, up=True, successors=2):
-        """Running sessions; the next VMM is linked."""
+    def begin(self, up=True, successors=2, socks=None):
+        """Running sessions; the next VMM is linked, by these sockets if given."""
         self.of, self.fe, self.old, self.new = [], [], [], []
         for n in range(2):
             if n:
@@ -394,7 +407,7 @@ class Group(Base):
             self.old.append(old)
         for n in range(successors):
             self.at(n)
-            self.new.append(self.successor(up=False))
+            self.new.append(self.successor(up=False, sock=socks and socks[n]))
         for new in self.new if up else ():
             new.back_end_up()
 
@@ -550,6 +563,34 @@ class Group(Base):
             self.kick(n, 1)
             self.new[n].expect("SERVING")
         self.works_at(self.new)
+
+    def test_one_port_of_the_old_one_dies_while_rings_stop(self):
+        self.begin(socks=of_another_process(self.proxy.link, 2))
+        for new in self.new:
+            self.prepare(new, 2)
+        self.stop_one(0, 1)
+        self.old[1].close()
+        self.stop_one(0, 0)
+        self.assertEqual(self.old[0].session_down(), "another VMM takes over")
+        self.start_receiver(0)
+        # It waits for the other one, whose session comes anew.
+        packet = self.new[0].message(ASK)
+        self.new[1].session_down()
+        self.new[1].replay(*REPLAY, *RING[:-1] * 2, RING[-1])
+        self.new[0].reply_u64(packet, FEATURES)
+        self.new[1].serve(ASK)
+        for n in range(2):
+            self.kick(n, 1)
+        self.new[0].serve(ASK)
+        for new in self.new:
+            new.expect("SERVING")
+        self.replaced_at(0)
+        self.works_at(self.new)
+
+    def replaced_at(self, n):
+        """The old VMM is let go there."""
+        self.at(n)
+        self.replaced(self.old[n])
 
     def test_fewer_ports(self):
         self.begin(successors=1)

@@ -137,9 +137,9 @@ class Link:
         self.send_packet(kind, body, seq, self.session if session is None else session)
 
     @classmethod
-    def replacement(cls, path, port, who="successor", up=True, **kw):
-        """A VMM that is to take the port over."""
-        link = cls(path)
+    def replacement(cls, path, port, who="successor", up=True, sock=None, **kw):
+        """A VMM that is to take the port over; by a socket that is connected if given."""
+        link = cls(path, sock=sock)
         try:
             link.hello(port, who, flags=abi.C["LINK_HELLO_REPLACEMENT"])
             link.expect("WELCOME")
