@@ -168,6 +168,22 @@ static void give(struct takeover *t, struct given *given, enum given_kind kind, 
 		takeover_fail(t, "out of memory");
 }
 
+/* A UNIX socket of that type, which listens or does not. */
+static bool is_socket(int fd, int type, bool listens)
+{
+	static const int names[] = { SO_DOMAIN, SO_TYPE, SO_ACCEPTCONN };
+	const int want[] = { AF_UNIX, type, listens };
+
+	for (unsigned int i = 0; i < ARRAY_LEN(names); i++) {
+		socklen_t len = sizeof(int);
+		int have;
+
+		if (getsockopt(fd, SOL_SOCKET, names[i], &have, &len) || have != want[i])
+			return false;
+	}
+	return true;
+}
+
 static const struct port_conf *find_conf(const struct proxy_conf *conf, const char *name)
 {
 	for (unsigned int i = 0; i < conf->num_ports; i++) {
@@ -190,7 +206,8 @@ static void on_port(struct takeover *t, struct given *given)
 
 	*port = t->b.body.port;
 	if (!ends(port->name, sizeof(port->name)) || !ends(port->path, sizeof(port->path)) ||
-	    !ends(port->last_end, sizeof(port->last_end)) || t->b.hdr.num_fds != listens)
+	    !ends(port->last_end, sizeof(port->last_end)) || t->b.hdr.num_fds != listens ||
+	    (listens && !is_socket(t->b.fds[0], SOCK_STREAM, true)))
 		takeover_fail(t, "a port makes no sense");
 	conf = find_conf(t->conf, port->name);
 	if (conf && conf->mode == PORT_SERVER && listens && !strcmp(conf->socket, port->path))
@@ -205,7 +222,9 @@ static void on_proxy(struct takeover *t, struct given *given)
 	*old = t->b.body.proxy;
 	if (t->b.hdr.num_fds != 2 || !old->num_ports || old->num_ports > CONF_PORTS_MAX ||
 	    !ends(old->link_path, sizeof(old->link_path)) ||
-	    !ends(old->control_path, sizeof(old->control_path)))
+	    !ends(old->control_path, sizeof(old->control_path)) ||
+	    !is_socket(t->b.fds[0], SOCK_SEQPACKET, true) ||
+	    !is_socket(t->b.fds[1], SOCK_STREAM, true))
 		takeover_fail(t, "the proxy that runs makes no sense");
 	t->old_ports = calloc(old->num_ports, sizeof(*t->old_ports));
 	t->ports = calloc(old->num_ports, sizeof(struct port *));
@@ -252,7 +271,7 @@ static void on_link(struct takeover *t, struct port *port)
 	bool next = in->flags & TAKEOVER_LINK_NEXT;
 
 	if (t->packets || t->b.hdr.num_fds != 1 || !ends(in->who, sizeof(in->who)) ||
-	    in->num_packets > LINK_QUEUE)
+	    in->num_packets > LINK_QUEUE || !is_socket(t->b.fds[0], SOCK_SEQPACKET, false))
 		takeover_fail(t, "a link makes no sense");
 	if (in->state == LINK_NEW && !port) {
 		link_new(t->p, take_fd(t, 0), in->uid, (int)in->pid);
@@ -426,7 +445,7 @@ static void on_held(struct takeover *t, struct port *port)
 {
 	struct session *s = NULL;
 
-	if (t->b.hdr.num_fds == 1)
+	if (t->b.hdr.num_fds == 1 && is_socket(t->b.fds[0], SOCK_STREAM, false))
 		s = session_new(port, take_fd(t, 0));
 	if (!s)
 		takeover_fail(t, "port %s: a front-end that waits makes no sense",
