@@ -19,8 +19,15 @@
 #include "fuzz.h"
 #include "vmm/hostlib/log.h"
 
-#undef log_error /* nearly each run ends with one */
+static _Noreturn void die_quietly(void)
+{
+	exit(1);
+}
+
+/* Nearly each run ends with one of them. */
+#undef log_error
 #define log_error(who, ...) ((void)0)
+#define die(...)	    die_quietly()
 #include "host-proxy/takeover.c"
 
 #define USER_BASE  UINT64_C(0x7f0000000000)
@@ -91,13 +98,18 @@ static int listening(const char *name, int type)
 	return sock;
 }
 
+static void remove_folder(void)
+{
+	rmdir(folder);
+}
+
 static void once(void)
 {
 	if (kinds[MEMORY])
 		return;
 	log_set_level("error");
 	strcpy(folder, "/tmp/vvu-fuzz-XXXXXX");
-	CHECK(mkdtemp(folder));
+	CHECK(mkdtemp(folder) && atexit(remove_folder) == 0);
 	snprintf(port_path, sizeof(port_path), "%s/a", folder);
 	snprintf(link_path, sizeof(link_path), "%s/link", folder);
 	snprintf(control_path, sizeof(control_path), "%s/control", folder);

@@ -310,6 +310,7 @@ def takeover():
             ("wrong_fds", b"\4\4\0\2"), ("wrong_size", b"\6\x08\0\1\0"), ("replacement", b"\4\0\0\4\0\x10" + usual()),
             ("of_no_port", b"\6\x10\0\x09"), ("of_others", b"\4\x10\0\2"), ("unknown", b"\x0e\0"), ("ready", b"\x0a\0")):
         write("takeover", name, b"\0" + what)
+    write("takeover", "held_no_socket", b"\0\x27\x31\0\0\4\xff\0\x0c\x2f\5\0\7")
     for how in (1, 2, 3, 4, 8):
         write("takeover", f"begins_{how}", bytes([how]) + usual())
     write("takeover", "wrong_path", b"\x20\x58\0\x7f\x7f\x7f\x7f\x20\0\1\1\1\1" + usual())
