@@ -145,8 +145,8 @@ static volatile uint64_t latest;
 static volatile uint32_t all_here;
 
 /*
- * Forgets wake-ups that are on their way. A CPU that was awake has its job before the wake-up for it is sent; the boot CPU comes
- * here when all are.
+ * Forgets wake-ups that are on their way. A CPU that was awake has its job before the wake-up for it is sent; the boot
+ * CPU comes here when all are.
  */
 static void let_wakes_pass(void)
 {
