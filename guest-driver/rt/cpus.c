@@ -10,10 +10,12 @@
 
 #include "io.h"
 
-#define ICR_INIT	      0x4500
-#define ICR_STARTUP	      0x4600
-#define INIT_WAIT_NS	      10000000ull
-#define START_WAIT_NS	      100000000ull
+#define ICR_INIT      0x4500
+#define ICR_STARTUP   0x4600
+#define INIT_WAIT_NS  10000000ull
+#define START_WAIT_NS 100000000ull
+/* Where it is known to be there: a busy host runs it late. */
+#define START_WAIT_SURE_NS    5000000000ull
 #define START_TRIES	      2
 #define CPUID1_EBX_CPUS_SHIFT 16
 
@@ -76,13 +78,15 @@ static bool wait_arrived(const struct rt_cpu *cpu, uint64_t ns)
 
 static int send_start(const struct rt_cpu *cpu, uint64_t page)
 {
+	uint64_t wait = rt_is_vvu_machine() ? START_WAIT_SURE_NS : START_WAIT_NS;
+
 	ring0_call3(RING0_IPI, cpu->id, ICR_INIT, 0);
 	/* KVM remembers both until the CPU takes them. */
 	if (!rt_is_vvu_machine())
 		wait_arrived(cpu, INIT_WAIT_NS);
 	for (int i = 0; i < START_TRIES; i++) {
 		ring0_call3(RING0_IPI, cpu->id, ICR_STARTUP | page >> 12, 0);
-		if (wait_arrived(cpu, START_WAIT_NS))
+		if (wait_arrived(cpu, wait))
 			return 0;
 	}
 	return -ETIMEDOUT;
