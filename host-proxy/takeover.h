@@ -189,6 +189,8 @@ struct takeover_block {
 
 /* --- takeover_wire.c --- */
 
+/* How long the body of a block of that kind is. False: there is no such kind, and bytes is left alone. */
+bool takeover_body_bytes(uint32_t kind, size_t *bytes);
 /* Sends a block of that kind, with num_fds of b->fds, which stay the caller's. 0 or -errno. */
 int takeover_send(int sock, struct takeover_block *b, enum takeover_kind kind, uint32_t index,
 		  unsigned int num_fds);

@@ -8,8 +8,7 @@
 
 _Static_assert(TAKEOVER_FDS_MAX <= BLOCK_FDS_MAX, "the fds of a block fit");
 
-/* How long a body of that kind is; false: no such kind. */
-static bool body_bytes(uint32_t kind, size_t *bytes)
+bool takeover_body_bytes(uint32_t kind, size_t *bytes)
 {
 	static const size_t sizes[] = {
 		[TAKEOVER_PROXY] = sizeof(struct takeover_proxy),
@@ -34,7 +33,7 @@ int takeover_send(int sock, struct takeover_block *b, enum takeover_kind kind, u
 {
 	size_t bytes;
 
-	if (!body_bytes(kind, &bytes))
+	if (!takeover_body_bytes(kind, &bytes))
 		return -EINVAL;
 	b->hdr = (struct takeover_header){
 		.kind = kind,
@@ -54,7 +53,7 @@ int takeover_recv(int sock, struct takeover_block *b)
 
 	if (ret)
 		return ret;
-	if (!body_bytes(b->hdr.kind, &bytes) || b->hdr.bytes != bytes ||
+	if (!takeover_body_bytes(b->hdr.kind, &bytes) || b->hdr.bytes != bytes ||
 	    b->hdr.num_fds != num_fds || num_fds > TAKEOVER_FDS_MAX)
 		ret = -EPROTO;
 	if (!ret && bytes)

@@ -73,18 +73,6 @@ def sessions(path):
     return [(p["front_end"] and p["front_end"]["session"], p["sessions"], p["back_ends_lost"]) for p in ports]
 
 
-def pass_frames(receiver, sender):
-    """Frames, none of them lost or doubled."""
-    missing, twice = receiver.missing, receiver.twice
-    for _ in range(FRAMES):
-        sender.send()
-    while receiver.expected < sender.sent:
-        if not receiver.receive(sender, 60):
-            raise procs.Failure(f"port {receiver.index}: frame {receiver.expected} did not come")
-    if (missing, twice) != (receiver.missing, receiver.twice):
-        raise procs.Failure(f"port {receiver.index}: frames were lost or doubled")
-
-
 def come_and_go(path):
     """A front-end that is served, and hangs up."""
     fe = FrontEnd.connect(path.socket(2), timeout=60)
@@ -100,8 +88,8 @@ def scripted(run):
     before = sessions(path)
 
     def flow():
-        pass_frames(*sides)
-        pass_frames(*sides[::-1])
+        for receiver, sender in (sides, sides[::-1]):
+            receiver.pass_frames(sender, FRAMES)
         for side in sides:
             side.guest.fe.sock.settimeout(60)
             side.guest.fe.get_u64("GET_FEATURES")

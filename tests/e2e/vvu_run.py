@@ -67,6 +67,17 @@ class Side:
         self.expected = number + 1
         return True
 
+    def pass_frames(self, other, frames):
+        """As many new ones of the other, none of them lost or doubled."""
+        missing, twice = self.missing, self.twice
+        for _ in range(frames):
+            other.send()
+        while self.expected < other.sent:
+            if not self.receive(other, 60):
+                raise procs.Failure(f"port {self.index}: frame {self.expected} did not come")
+        if (missing, twice) != (self.missing, self.twice):
+            raise procs.Failure(f"port {self.index}: frames were lost or doubled")
+
     def catch_up(self, other):
         """Until frames that the other sends now come; whatever has not come by then is lost."""
         first = other.sent

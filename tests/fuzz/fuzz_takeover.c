@@ -300,27 +300,14 @@ static unsigned int make_body(struct script *s, enum takeover_kind kind)
 	}
 }
 
-static size_t body_size(enum takeover_kind kind)
-{
-	static const size_t sizes[] = {
-		[TAKEOVER_PROXY] = sizeof(struct takeover_proxy),
-		[TAKEOVER_PORT] = sizeof(struct takeover_port),
-		[TAKEOVER_LINK] = sizeof(struct takeover_link),
-		[TAKEOVER_PACKET] = sizeof(struct wire_packet),
-		[TAKEOVER_RECORD] = sizeof(struct link_record),
-		[TAKEOVER_SESSION] = sizeof(struct takeover_session),
-	};
-
-	return kind < ARRAY_LEN(sizes) ? sizes[kind] : 0;
-}
-
 /* how: 1, 2 so many places are changed, 4 another number of fds, 8 another size, 16 another index, 32 another fd. */
 static void send_block(struct script *s, enum takeover_kind kind, uint8_t how)
 {
 	uint8_t *body = (uint8_t *)&s->b.body;
 	unsigned int num;
-	size_t bytes = body_size(kind);
+	size_t bytes = 0;
 
+	takeover_body_bytes(kind, &bytes);
 	memset(&s->b, 0, sizeof(s->b));
 	num = make_body(s, kind);
 	for (unsigned int i = 0; bytes > 4 && i < (how & 3u); i++) {
