@@ -142,27 +142,12 @@ static void remembered(unsigned int me)
 /* ---- time ---- */
 
 static volatile uint64_t latest;
-static volatile uint32_t all_here;
-
-/*
- * Forgets wake-ups that are on their way. A CPU that was awake has its job before the wake-up for it is sent; the boot
- * CPU comes here when all are.
- */
-static void let_wakes_pass(void)
-{
-	__atomic_add_fetch(&all_here, 1, __ATOMIC_SEQ_CST);
-	while (__atomic_load_n(&all_here, __ATOMIC_ACQUIRE) < num_cpus)
-		__builtin_ia32_pause();
-	rt_irq_window();
-	rt_idle(0);
-}
 
 /* Deadlines hold, and no CPU's clock is behind another's. */
 static void timers(unsigned int me)
 {
 	static const uint64_t lengths[] = { 0, 1000, 50000, 1 * MS, 5 * MS, 20 * MS };
 
-	let_wakes_pass();
 	for (unsigned int i = 0; i < ARRAY_LEN(lengths); i++) {
 		uint64_t seen = __atomic_load_n(&latest, __ATOMIC_ACQUIRE), start;
 
