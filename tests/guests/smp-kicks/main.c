@@ -12,14 +12,25 @@
 
 static volatile uint32_t counts[RT_CPUS_MAX][32]; /* a cache line or two each */
 static volatile bool stop;
+static volatile uint32_t settles, settled; /* times asked for, CPUs that have done it */
 
 static void count(unsigned int me)
 {
+	uint32_t seen = 0;
+
 	while (!stop) {
+		bool asked = seen != settles;
+
+		if (asked)
+			rt_irq_window();
 		if (rt_irq_take(KICK_IRQ))
 			__atomic_store_n(&counts[me][0], counts[me][0] + 1, __ATOMIC_RELEASE);
-		else
+		if (asked) {
+			seen++;
+			__atomic_add_fetch(&settled, 1, __ATOMIC_SEQ_CST);
+		} else {
 			rt_idle(UINT64_MAX);
+		}
 	}
 	for (unsigned int i = 0; i < GD_IRQ_MAX; i++)
 		CHECKF(!rt_irq_take(i), "CPU %u: irq %u", me, i);
@@ -35,6 +46,17 @@ static uint32_t total(void)
 	for (unsigned int cpu = 0; cpu < num_cpus; cpu++)
 		sum += __atomic_load_n(&counts[cpu][0], __ATOMIC_ACQUIRE);
 	return sum;
+}
+
+/* Until each CPU has counted what was sent to it before: the host may have run it late. */
+static void settle(void)
+{
+	settled = 0;
+	__atomic_add_fetch(&settles, 1, __ATOMIC_SEQ_CST);
+	for (unsigned int cpu = 1; cpu < num_cpus; cpu++)
+		rt_cpu_wake(cpu);
+	while (__atomic_load_n(&settled, __ATOMIC_ACQUIRE) < num_cpus - 1)
+		__builtin_ia32_pause();
 }
 
 static bool wait_more(uint32_t than)
@@ -99,6 +121,7 @@ static void check_storm(void)
 	for (unsigned int cpu = 0; cpu < num_cpus; cpu++) {
 		bind(1, cpu);
 		gd_vvu_status(&vvu); /* an exit: whatever was sent has arrived */
+		settle();
 		before = total();
 		peer_do("kick 1 1");
 		wait_more(before);
