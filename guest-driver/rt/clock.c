@@ -47,18 +47,31 @@ uint64_t rt_tsc_khz(void)
 	return tsc_khz;
 }
 
-uint64_t rt_now_ns(void)
+static uint64_t ns_at(uint64_t tsc)
 {
-	return (uint64_t)((unsigned __int128)(rt_tsc() - tsc_boot) * ns_mul >> 32);
+	return (uint64_t)((unsigned __int128)(tsc - tsc_boot) * ns_mul >> 32);
 }
 
+uint64_t rt_now_ns(void)
+{
+	return ns_at(rt_tsc());
+}
+
+/* The first one at which rt_now_ns() says so. */
 uint64_t clock_tsc_at(uint64_t ns)
 {
 	/* 128-bit divisions need a library function. */
 	unsigned __int128 tsc = (unsigned __int128)(ns / 1000000) * tsc_khz +
 				ns % 1000000 * tsc_khz / 1000000 + tsc_boot;
+	uint64_t then;
 
-	return tsc > UINT64_MAX ? UINT64_MAX : (uint64_t)tsc;
+	if (tsc > UINT64_MAX / 2)
+		return UINT64_MAX;
+	/* ns_mul was rounded down, so that our time is a little slower. */
+	then = ns_at((uint64_t)tsc);
+	if (then < ns)
+		tsc += (ns - then) * tsc_khz / 1000000 + 1;
+	return (uint64_t)tsc;
 }
 
 static uint64_t khz_from_crystal(void)
