@@ -19,7 +19,7 @@
 #define IRQS_USED  3
 #define NUM_KICKS  4
 #define FEATURES   0x142345678ull
-#define SLOW_NS	   10000000000ull /* nothing here takes that long, unless it is broken */
+#define SLOW_NS	   60000000000ull /* nothing here takes that long, unless it is broken */
 
 static struct gd_vvu vvu;
 

@@ -17,7 +17,7 @@ import linkproto as lp
 from lib import damage
 from linkproto import Kind, Request
 
-LIMIT = 15  # seconds
+LIMIT = 60  # seconds
 PAGE = 4096
 MASK64 = (1 << 64) - 1
 

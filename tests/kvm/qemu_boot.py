@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 
-LIMIT = 60  # seconds; against hanging
+LIMIT = 240  # seconds; against hanging
 
 
 def main():

@@ -20,7 +20,7 @@ A case has these keys (all but name and guest are optional):
     verdict   false: the guest gives none (default true: `VERDICT PASS` must be there)
     status    exit status of vvu-vmm, default 0
     peer      name of the link peer (peers.py) that plays the proxy
-    timeout   seconds, default 20: a limit against hanging, not a measure
+    timeout   seconds, default TIMEOUT: a limit against hanging, not a measure
     nested    keys that differ in a nested machine (suite `nested`), or a string: why it can't run there
 """
 
@@ -41,6 +41,7 @@ import peers  # noqa: E402
 from lib import damage  # noqa: E402
 
 SKIP = 77
+TIMEOUT = 120
 
 
 class Failure(Exception):
@@ -117,7 +118,7 @@ class Vmm:
     def join(self):
         """Waits for the last of its output."""
         for reader in self.readers:
-            reader.join(5)
+            reader.join(TIMEOUT)
 
 
 def judge(case, lines, status):
@@ -148,12 +149,13 @@ def run_case(case, build):
             argv += ["--memory", "32M"]
         argv += [a.format(dir=scratch, link=link) for a in args]
         vmm = Vmm(argv, case.get("stdin", []))
-        limit = threading.Timer(case.get("timeout", 20), vmm.popen.kill)
+        timeout = case.get("timeout", TIMEOUT)
+        limit = threading.Timer(timeout, vmm.popen.kill)
         limit.start()
         try:
             if peer:
                 peer.run(vmm)
-            status = vmm.finish(case.get("timeout", 20))
+            status = vmm.finish(timeout)
             judge(case, vmm.lines, status)
         except (Failure, OSError, peers.PeerError) as error:
             vmm.kill()
