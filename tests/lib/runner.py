@@ -67,27 +67,33 @@ def build_all(args):
 
 
 def count(log):
-    """(passed, failed, skipped, failures) out of meson's log."""
+    """(passed, failed, skipped, outcomes) out of meson's log."""
     passed = failed = skipped = 0
-    failures = []
+    outcomes = []
     for line in log.read_text(encoding="utf-8").splitlines():
         test = json.loads(line)
         if test["result"] in GOOD:
             passed += 1
+            outcomes.append((test, "passed"))
         elif test["result"] == "SKIP":
             skipped += 1
-            failures.append((test, "skipped"))
+            outcomes.append((test, "skipped"))
         else:
             failed += 1
-            failures.append((test, test["result"].lower()))
-    return passed, failed, skipped, failures
+            outcomes.append((test, test["result"].lower()))
+    return passed, failed, skipped, outcomes
 
 
-def report(failures):
-    """Why tests failed or were skipped."""
-    for test, what in failures:
+def report(outcomes):
+    """Why tests failed or were skipped, and what those that passed want to be known (lines `NOTICE: ...`)."""
+    for test, what in outcomes:
         output = (test.get("stdout") or "") + (test.get("stderr") or "")
         lines = output.strip().splitlines()
+        if what == "passed":
+            for line in lines:
+                if line.startswith("NOTICE: "):
+                    say(f"passed: {test['name']}: {line}")
+            continue
         if what == "skipped":
             say(f"skipped: {test['name']}: {lines[-1] if lines else 'no reason given'}")
             continue
@@ -112,8 +118,8 @@ def run_tests(args, others):
         say("no test ran")
         print("0 passed, 0 failed, 0 skipped")
         return 1
-    passed, failed, skipped, failures = count(log)
-    report(failures)
+    passed, failed, skipped, outcomes = count(log)
+    report(outcomes)
     if not passed and not failed:
         say("no test ran")
     print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)

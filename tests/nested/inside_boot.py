@@ -20,8 +20,8 @@ def main():
     with procs.Session("boot") as session:
         image = paths.program("appliance.elf")
         vmm = session.start(image.stem, [paths.program("vvu-vmm"), "--kernel", image])
-        vmm.wait_line("no virtio-vhost-user device", 60)
-        status = vmm.wait(60)
+        vmm.wait_line("no virtio-vhost-user device", 300)
+        status = vmm.wait(300)
         print(f"{image.name}: exit status {status}; its output:\n{vmm.tail()}", flush=True)
         if status != 0:
             return 1

@@ -26,7 +26,7 @@ def main():
             continue
         begin = time.monotonic()
         # Emulation of emulation is slow; the limit is there to end what hangs.
-        case = {**case, **different, "timeout": 6 * case.get("timeout", 20)}
+        case = {**case, **different, "timeout": 3 * kvm.TIMEOUT}
         try:
             kvm.run_case(case, paths.build_dir())
             passed += 1

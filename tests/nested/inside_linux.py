@@ -36,10 +36,10 @@ def main():
             "--cmdline", CMDLINE,
             "--vvu", f"link={link},port=p0", "--vvu", f"link={link},port=p1"])
         vmm.echo = True
-        vmm.wait_line(r"LINUX restarts", 200)
+        vmm.wait_line(r"LINUX restarts", 600)
         missing = judge(vmm.tail(1000))
-        _, at = vmm.wait_line_at(r"guest: restarts", 60)
-        vmm.wait_line(r"LINUX restarts", 200, after=at)
+        _, at = vmm.wait_line_at(r"guest: restarts", 600)
+        vmm.wait_line(r"LINUX restarts", 600, after=at)
         status = vmm.stop()
         if missing or status != 0:
             print(f"FAIL: exit status {status}; the guest did not show: {', '.join(missing)}")

@@ -43,7 +43,7 @@ def main():
         kernel = guestimage.kernel(print)
         initrd = guestimage.store_initrd("nested-linux", guestimage.base_entries(INIT))
         script = pathlib.Path(__file__).resolve().parent / "inside_linux.py"
-        return nested.run(script, [str(kernel.image), str(initrd)], 500,
+        return nested.run(script, [str(kernel.image), str(initrd)], 2000,
                           files=[kernel.image, initrd])
     except Failure as error:
         print(f"FAIL nested-linux: {error}")
