@@ -45,7 +45,9 @@ class Filesystem:
 
     def __init__(self, kind, size):
         name = {"small": b"tmpfs", "huge": b"hugetlbfs"}[kind]
-        options = f"size={size}" + (",pagesize=2M" if kind == "huge" else "")
+        options = f"size={size}"
+        if kind == "huge":
+            options += f",min_size={size},pagesize=2M"  # the pages are its own from now on
         self.size = size
         self.taken = 0
         self.reserved = contextlib.ExitStack()

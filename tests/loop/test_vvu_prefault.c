@@ -214,14 +214,20 @@ static void huge(struct world *w, uint64_t page, unsigned int shift)
 {
 	struct world_region r = { 0, page, page, -1 };
 	struct vhost_user_msg msg;
+	void *reserved = MAP_FAILED;
 	uint64_t offset;
 
-	if (pages_free(page) < 2) {
+	if (pages_free(page) >= 2) {
+		r.fd = sparse(2 * page, MFD_HUGETLB | shift << MFD_HUGE_SHIFT);
+		/* The kernel keeps them for the file from now on; others may have been quicker. */
+		reserved = mmap(NULL, 2 * page, PROT_READ, MAP_SHARED, r.fd, 0);
+	}
+	if (reserved == MAP_FAILED) {
 		printf("no two huge pages of %llu KiB are free: not tried\n",
 		       (unsigned long long)page >> 10);
+		fd_close(&r.fd);
 		skip();
 	}
-	r.fd = sparse(2 * page, MFD_HUGETLB | shift << MFD_HUGE_SHIFT);
 	world_set_table(w, &r, 1);
 	msg = expect_table(w);
 	offset = msg.payload.mem.regions[0].mmap_offset;
@@ -229,6 +235,7 @@ static void huge(struct world *w, uint64_t page, unsigned int shift)
 	assert_int_equal((uintptr_t)fake_memory(&w->f, w->drv.shm_gpa + offset, 1) % page, 0);
 	assert_int_equal(resident(r.fd), page);
 	assert_int_equal(w->drv.resident, 1);
+	munmap(reserved, 2 * page);
 	fd_close(&r.fd);
 }
 

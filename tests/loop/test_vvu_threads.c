@@ -58,7 +58,7 @@ static void *vcpu_main(void *arg)
 {
 	struct vcpu *v = arg;
 
-	while (!atomic_load(v->stop)) {
+	do {
 		uint64_t r = next_random(&v->seed);
 
 		switch (r % 16) {
@@ -90,7 +90,7 @@ static void *vcpu_main(void *arg)
 		v->accesses++;
 		/* About what an exit costs. Without it these threads keep the lock, which no guest can. */
 		nanosleep(&(struct timespec){ .tv_nsec = 10000 }, NULL);
-	}
+	} while (!atomic_load(v->stop));
 	return NULL;
 }
 
@@ -142,27 +142,30 @@ static void test_threads(void **state)
 	struct world *w = *state;
 	struct vcpu vcpus[2];
 	atomic_bool stop = false, may_reset = false;
+	uint32_t i = 0;
 	int fds[7];
 
 	log_set_level("error");
 	fds[0] = make_memory(MIB, 1);
-	for (unsigned int i = 1; i < 7; i++)
-		fds[i] = eventfd(0, EFD_NONBLOCK);
-	for (unsigned int i = 0; i < 2; i++) {
-		vcpus[i] = (struct vcpu){
-			.w = w, .stop = &stop, .may_reset = &may_reset, .seed = 0x1234567 + i
+	for (unsigned int n = 1; n < 7; n++)
+		fds[n] = eventfd(0, EFD_NONBLOCK);
+	for (unsigned int n = 0; n < 2; n++) {
+		vcpus[n] = (struct vcpu){
+			.w = w, .stop = &stop, .may_reset = &may_reset, .seed = 0x1234567 + n
 		};
-		assert_int_equal(pthread_create(&vcpus[i].thread, NULL, vcpu_main, &vcpus[i]), 0);
+		assert_int_equal(pthread_create(&vcpus[n].thread, NULL, vcpu_main, &vcpus[n]), 0);
 	}
-	for (uint32_t i = 0; i < ROUNDS; i++) {
-		/* Nobody sets the device up again after a reset, so that comes towards the end. */
-		atomic_store(&may_reset, i > ROUNDS * 9 / 10);
+	/* The threads may be run late: no session can be up before one of them has set the device up. */
+	while (i < ROUNDS * 9 / 10 || w->dev->counters.sessions <= 1)
+		one_session(w, 2 + i++, fds);
+	/* Nobody sets the device up again after a reset, so that comes at the end. */
+	atomic_store(&may_reset, true);
+	for (uint32_t end = i + ROUNDS / 10; i < end; i++)
 		one_session(w, 2 + i, fds);
-	}
 	atomic_store(&stop, true);
-	for (unsigned int i = 0; i < 2; i++) {
-		pthread_join(vcpus[i].thread, NULL);
-		assert_true(vcpus[i].accesses > 0);
+	for (unsigned int n = 0; n < 2; n++) {
+		pthread_join(vcpus[n].thread, NULL);
+		assert_true(vcpus[n].accesses > 0);
 	}
 	fds_close(fds, 7);
 	print_message("%llu sessions, %llu messages, %llu slow doorbells\n",
