@@ -254,11 +254,20 @@ static void act(unsigned int random)
 	pthread_mutex_unlock(&d->lock);
 }
 
+/* How far they get meanwhile is the host's affair: it may run some of the threads late. */
+static bool all_have_worked(void)
+{
+	for (unsigned int i = 0; i < WORKERS; i++)
+		if (!__atomic_load_n(&sw->workers[i].frames, __ATOMIC_RELAXED))
+			return false;
+	return switch_frames_delivered(sw) > 1000;
+}
+
 static void run(void)
 {
 	unsigned int random = 7;
 
-	for (unsigned int n = 0; n < ACTIONS; n++) {
+	for (unsigned int n = 0; n < ACTIONS || !all_have_worked(); n++) {
 		for (unsigned int i = 0; i < ROUNDS; i++) {
 			if (!switch_poll(sw))
 				sched_yield();
@@ -340,9 +349,6 @@ static void nothing_is_lost_or_overtaken(void **state)
 	       (unsigned long long)gave, (unsigned long long)counted);
 	assert_int_equal(got, gave);
 	assert_int_equal(took, gave + counted);
-	assert_true(gave > 1000);
-	for (unsigned int i = 0; i < WORKERS; i++)
-		assert_true(sw->workers[i].frames > 0);
 	for (unsigned int i = 0; i < PORTS; i++)
 		fake_free(&drivers[i].f);
 	free(sw);

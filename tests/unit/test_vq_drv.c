@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SIZE 16u
@@ -490,14 +491,27 @@ static void two_threads(void **state)
  * has been done.
  */
 #define LITMUS_ROUNDS 100000u
+#define LITMUS_LEAST                                                                               \
+	2000u /* where both threads seldom run at the same time, each round costs time slices ... */
+#define LITMUS_SECONDS 10 /* ... and there are no more rounds than are done by then */
 
 struct litmus {
 	struct pair *pair;
+	time_t until;
 	unsigned int go;     /* round that may begin */
 	unsigned int done;   /* round the other thread has finished */
+	bool stop;	     /* instead of a round */
 	bool device_is_idle; /* what the device thread saw or decided in that round */
 	bool calls;	     /* which of the two tests */
 };
+
+static time_t seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
 
 static void spin_until(const unsigned int *word, unsigned int value)
 {
@@ -511,13 +525,15 @@ static void *litmus_device(void *arg)
 	struct litmus *l = arg;
 	struct vq_dev *dev = &l->pair->dev;
 
-	for (unsigned int round = 1; round <= LITMUS_ROUNDS; round++) {
+	for (unsigned int round = 1;; round++) {
 		if (l->calls) {
 			while (vq_dev_get(dev, l->pair->chain) != 1)
 				sched_yield();
 			vq_dev_put(dev, l->pair->chain->ref, 0);
 		}
 		spin_until(&l->go, round);
+		if (l->stop)
+			return NULL;
 		if (l->calls) {
 			vq_dev_publish(dev);
 			l->device_is_idle = !vq_dev_call_needed(dev);
@@ -526,7 +542,20 @@ static void *litmus_device(void *arg)
 		}
 		__atomic_store_n(&l->done, round, __ATOMIC_RELEASE);
 	}
-	return NULL;
+}
+
+/* Whether there is to be that round; the other thread ends if not. */
+static bool litmus_goes_on(struct litmus *l, unsigned int round)
+{
+	if (round == 1)
+		l->until = seconds() + LITMUS_SECONDS;
+	if (round <= LITMUS_LEAST ||
+	    (round <= LITMUS_ROUNDS && (round % 256 || seconds() < l->until)))
+		return true;
+	print_message("%u rounds\n", round - 1);
+	l->stop = true;
+	__atomic_store_n(&l->go, round, __ATOMIC_RELEASE);
+	return false;
 }
 
 /* Lets both start; a varying delay slides one against the other. */
@@ -549,7 +578,7 @@ static void litmus_kick(void **state)
 	uint32_t written;
 
 	assert_int_equal(pthread_create(&thread, NULL, litmus_device, &l), 0);
-	for (unsigned int round = 1; round <= LITMUS_ROUNDS; round++) {
+	for (unsigned int round = 1; litmus_goes_on(&l, round); round++) {
 		bool kick;
 
 		litmus_go(&l, round);
@@ -578,7 +607,7 @@ static void litmus_call(void **state)
 
 	assert_int_equal(vq_drv_add(&l.pair->drv, gpa(PAIR_BUF), SLOT, true, 0), 0);
 	assert_int_equal(pthread_create(&thread, NULL, litmus_device, &l), 0);
-	for (unsigned int round = 1; round <= LITMUS_ROUNDS; round++) {
+	for (unsigned int round = 1; litmus_goes_on(&l, round); round++) {
 		int taken;
 
 		litmus_go(&l, round);
