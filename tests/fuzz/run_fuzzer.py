@@ -30,7 +30,7 @@ def main(argv):
     kept = os.path.join(os.path.dirname(binary), f"{name}.corpus")
     os.makedirs(kept, exist_ok=True)
 
-    command = [binary, f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=1024",
+    command = [binary, f"-max_total_time={seconds}", "-timeout=60", "-rss_limit_mb=1024",
                "-print_final_stats=1", "-verbosity=1", f"-artifact_prefix={os.path.dirname(binary)}/{name}.",
                kept, seeds]
     env = dict(os.environ, ASAN_OPTIONS="detect_leaks=1", UBSAN_OPTIONS="print_stacktrace=1")
