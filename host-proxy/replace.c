@@ -290,9 +290,11 @@ static void stop_next(struct port *port)
 
 	if (s && s->state == SESSION_MOVING)
 		session_stop(s);
-	if (s && s->state == SESSION_STOPPING)
-		s->stop = (struct stop){ .parity = port->move == MOVE_STOP_ODD,
-					 .silent = s->stop.silent };
+	if (!s || s->state != SESSION_STOPPING)
+		return;
+	s->stop = (struct stop){ .parity = port->move == MOVE_STOP_ODD, .silent = s->stop.silent };
+	/* It may be over, if we were late ourselves. */
+	session_resume(s);
 }
 
 /* Sessions that the old VMM's death has taken out of the group come back with it all the same. */

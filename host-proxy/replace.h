@@ -16,10 +16,10 @@
  * If a link of the new VMM is lost before that, or it cannot have a session, all ports stay with the old
  * VMM, or go back to it (by a replay).
  *
- * An old back-end that does not answer in 100 ms: SILENT to the new VMM, and we wait for the old link to
- * end. Its session is then one that is lost as any other, and so goes to the new VMM, too. Ports
- * that the new VMM has no link for stay with the old one. Without a session in the way a port is ready
- * for each step.
+ * An old back-end that does not answer in 100 ms, in either of the two steps: SILENT to the new VMM, and
+ * we wait for the old link to end. Its session is then one that is lost as any other, and so goes to the
+ * new VMM, too. Ports that the new VMM has no link for stay with the old one. Without a session in the way
+ * a port is ready for each step.
  */
 #ifndef HOST_PROXY_REPLACE_H
 #define HOST_PROXY_REPLACE_H

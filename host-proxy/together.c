@@ -57,14 +57,21 @@ static uint64_t deadline(const struct session *s)
 	return first + WAIT_NS;
 }
 
-static bool anybody_missing(const struct session *s)
+/* All but the start of its rings has been told: what is left is a few messages. */
+static bool is_prepared(const struct session *s)
+{
+	return s->state == SESSION_REPLAY && s->replay.prepared;
+}
+
+/* Of all that s is to wait for, or of those that are prepared. */
+static bool anybody_missing(const struct session *s, bool prepared)
 {
 	struct proxy *p = s->port->proxy;
 
 	for (unsigned int i = 0; i < p->num_ports; i++) {
 		const struct session *t = p->ports[i].session;
 
-		if (same_group(s, t) && is_missing(s, t))
+		if (same_group(s, t) && is_missing(s, t) && (!prepared || is_prepared(t)))
 			return true;
 	}
 	return false;
@@ -100,10 +107,13 @@ static bool update(struct session *s)
 	uint64_t end = deadline(s);
 	bool late = proxy_now_ns() >= end;
 
-	if (!anybody_missing(s)) {
+	if (!anybody_missing(s, false)) {
 		let_go(s, false);
 		return true;
 	}
+	/* A replacement is over for all of them before one of these is too late (replace.h). */
+	if (late && anybody_missing(s, true))
+		return false;
 	if (late) {
 		port_log(s->port, LOG_L_WARN,
 			 "session %u sends again, though other ports of its VM are not back",

@@ -7,6 +7,9 @@
  * device writes to, and then waits until all others that were lost with it (the group) are as far;
  * only then come the rings that the device reads from. Nobody waits long: after 100 ms, counted from
  * the first that waits, the group is none any more. A session that is alone never waits.
+ *
+ * In a replacement (replace.h) all that is missing is the start of rings, and one that does not come ends
+ * the replacement for all. So such a one is waited for until then, however late the machine makes it.
  */
 #ifndef HOST_PROXY_TOGETHER_H
 #define HOST_PROXY_TOGETHER_H

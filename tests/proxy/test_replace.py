@@ -4,6 +4,7 @@
 
 import os
 import pathlib
+import select
 import socket
 import struct
 import sys
@@ -18,6 +19,7 @@ from proxy.test_survival import Case as Survival  # noqa: E402
 from proxy.vmm_link import Link, Rejected  # noqa: E402
 
 ASK = "GET_FEATURES"
+WAIT = 0.1  # seconds: for an old VMM to stop its rings, for other sessions
 REPLAY = [*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD"]
 
 
@@ -470,6 +472,56 @@ class Group(Base):
             self.old[n].expect("REPLACED")
         self.works_at(self.new)
 
+    def stop_all(self):
+        """All is ready at the new VMM, all rings have stopped at the old one, the receivers' start is on its way."""
+        for new in self.new:
+            self.prepare(new, 2)
+        for index in (1, 0):
+            for n in range(2):
+                self.stop_one(n, index)
+        for n in range(2):
+            self.old[n].session_down()
+            self.start_receiver(n)
+
+    def test_receiver_starts_late(self):
+        # However slow the machine is: nothing is sent to a port that has stopped here and not started there.
+        self.begin()
+        self.stop_all()
+        self.new[0].serve(ASK)
+        self.assertEqual(select.select([self.new[0].sock], [], [], 3 * WAIT)[0], [])
+        self.new[1].serve(ASK)
+        for n in range(2):
+            self.kick(n, 1)
+        for new in self.new:
+            new.serve(ASK)
+        for new in self.new:
+            new.expect("SERVING")
+        self.works_at(self.new)
+
+    def test_receiver_ends_instead(self):
+        self.begin()
+        self.stop_all()
+        self.new[0].serve(ASK)
+        self.fe[1].close()
+        self.kick(0, 1)
+        self.new[0].serve(ASK)
+        self.new[0].expect("SERVING")
+        self.works_at(self.new[:1])
+
+    def test_each_half_has_its_time(self):
+        # Port 0 has stopped its first ring when the time is over.
+        self.begin()
+        for new in self.new:
+            self.prepare(new, 2)
+            new.patient = False
+        self.stop_one(0, 1)
+        packet = self.old[1].message("GET_VRING_BASE")
+        self.new[1].expect("SILENT")
+        self.old[1].reply(packet, STATE.pack(1, 11))
+        for old in self.old:
+            old.message("GET_VRING_BASE")
+        self.new[0].expect("SILENT")
+
     def returned(self):
         """Both are with the old VMM, whose successor has one link left."""
         for n in range(2):
@@ -585,6 +637,25 @@ class Group(Base):
         for new in self.new:
             new.expect("SERVING")
         self.replaced_at(0)
+        self.works_at(self.new)
+
+    def test_one_that_comes_anew_is_late(self):
+        # Its replay may take long: the other one waits as after any end of a VMM.
+        self.begin(socks=of_another_process(self.proxy.link, 2))
+        for new in self.new:
+            self.prepare(new, 2)
+        self.old[1].close()
+        for index in (1, 0):
+            self.stop_one(0, index)
+        self.old[0].session_down()
+        self.start_receiver(0)
+        self.new[0].serve(ASK)
+        self.kick(0, 1)
+        self.new[1].session_down()
+        self.new[1].replay(*REPLAY, *RING[:-1] * 2, *RING[-1:] * 2)
+        self.new[0].serve(ASK)
+        for new in self.new:
+            new.expect("SERVING")
         self.works_at(self.new)
 
     def replaced_at(self, n):
