@@ -28,6 +28,7 @@ from lib.procs import Failure
 DOCS = paths.ROOT / "docs/failure.md"
 BEGIN = "<!-- pauses: begin (written by tests/perf/pauses.py --docs) -->"
 END = "<!-- pauses: end -->"
+QUIET = 5  # seconds without a frame, then those on their way are lost: a busy machine makes them late
 PING = 0.002  # seconds from one to the next
 TCP_PORT = 7001
 # Of /tmp/ping: longest time between replies, last number, numbers that came, replies.
@@ -71,7 +72,7 @@ class Dpdk:
         self.args = args
         self.front = load.Load(session, "front", load.ports(path), huge=huge)
         self.front.wait_ready()
-        self.front.start(mode="flood", size="64,300,1518", touch="seq,write,read", rate=args.rate, burst=8, window=256, quiet=1)
+        self.front.start(mode="flood", size="64,300,1518", touch="seq,write,read", rate=args.rate, burst=8, window=256, quiet=QUIET)
 
     def _received(self):
         return [p["rx"] for p in self.front.counters()["per_port"]]
