@@ -102,11 +102,11 @@ def is_free(path):
 
 def next_one(path, pump):
     """Port 2 serves the next front-end."""
-    procs.wait_until(lambda: is_free(path), "port 2 is free again", 20, 0.01)
+    procs.wait_until(lambda: is_free(path), "port 2 is free again", interval=0.01)
     victim = Victim(path, Memory(SIZE))
     victim.works(pump, b"another front-end")
     victim.close()
-    procs.wait_until(lambda: is_free(path), "port 2 is free again", 20, 0.01)
+    procs.wait_until(lambda: is_free(path), "port 2 is free again", interval=0.01)
 
 
 def truncate(_run, path, pump):

@@ -66,10 +66,10 @@ def interrupted(run):
         children = procs.wait_until(lambda parent=demo: descendants(parent.pid),
                                     "the demo's children")
         demo.popen.send_signal(number)
-        status = demo.wait(30)
+        status = demo.wait(120)
         # Children of a killed demo are killed by the kernel, which the demo cannot wait for.
         procs.wait_until(lambda mine=children: not any(
-            pathlib.Path(f"/proc/{pid}").exists() for pid in mine), "the end of the demo's children", 10)
+            pathlib.Path(f"/proc/{pid}").exists() for pid in mine), "the end of the demo's children")
         run.note(f"{number.name} while it says `{when}`: status {status}, {len(children)} children gone")
         run.expect(status == (-number if number == signal.SIGKILL else 128 + number),
                    f"exit status {status} after {number.name}")

@@ -51,7 +51,7 @@ def check(run):
     lacking = (free() + 64) * 2
     path = backend.VmPath(run.session, 2, memory=f"{lacking}M", vmm_args=["--hugepages=2M"])
     path.wait_up()
-    path.vmm.wait_line(r"warn: --hugepages: .*vm\.nr_hugepages", 10)
+    path.vmm.wait_line(r"warn: --hugepages: .*vm\.nr_hugepages")
     run.expect(path.status("vmm")["memory_page"] == 4096, "guest RAM is not of ordinary pages")
     traffic(path)
     path.vmm.stop()

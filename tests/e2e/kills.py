@@ -75,7 +75,7 @@ def check(run):
     path = killer.path
     front = load.Load(run.session, "front", load.ports(path, layout=run.word), huge=run.huge)
     front.wait_ready()
-    front.start(mode="flood", size="64,300,1000,1514", touch="seq,write,read", rate=50000, burst=8, window=96, quiet=5)
+    front.start(mode="flood", size="64,300,1000,1514", touch="seq,write,read", rate=50000, burst=8, window=96, quiet=15)
     killer.flows(front)
     for _ in range(run.rounds or KILLS):
         killer.kill(front)

@@ -25,7 +25,7 @@ from proxy.frontend import FrontEnd, Memory
 
 GIB = 1 << 30
 FEW = 200           # frames that must have passed before and after
-FRAME_TIMEOUT = 20  # a limit against hanging, not a measure
+FRAME_TIMEOUT = 60  # a limit against hanging, not a measure
 
 
 class Pump(threading.Thread):
@@ -60,7 +60,7 @@ class Pump(threading.Thread):
     def more(self, count):
         """Until so many more frames have passed."""
         target = self.passed() + count
-        procs.wait_until(lambda: self.passed() >= target, f"{count} more frames from port 0 to 1", 30, 0.002)
+        procs.wait_until(lambda: self.passed() >= target, f"{count} more frames from port 0 to 1", 240, 0.002)
 
     def end(self):
         """Stops it."""
@@ -105,7 +105,7 @@ def come_and_go(run, path, pump, sizes):
     for ring in rings:
         ring.close()
     procs.wait_until(lambda: path.status("proxy")["ports"][2]["back_end"]["up"] and
-                     not path.status("proxy")["ports"][2]["front_end"], "port 2 is free again", 20, 0.01)
+                     not path.status("proxy")["ports"][2]["front_end"], "port 2 is free again", interval=0.01)
     pump.more(FEW)
     end = time.monotonic()
     run.note(f"table taken after {(taken - start) * 1000:.0f} ms, {frames} frames passed meanwhile; longest wait of a frame "

@@ -54,7 +54,7 @@ def one_round(run, path, number):
     for guest in guests:
         guest.kill()
     since = time.monotonic()
-    procs.wait_until(lambda: not held(path), "proxy and VMM hold nothing any more", 30, 0.002)
+    procs.wait_until(lambda: not held(path), "proxy and VMM hold nothing any more", interval=0.002)
     let_go = time.monotonic() - since
     procs.wait_until(lambda: free_kib(run.word) >= before - SLACK_KIB, "the host has its memory again", 60, 0.002)
     run.note(f"{taken >> 10} MiB taken; after the kill: let go within {let_go * 1000:.0f} ms, free within "

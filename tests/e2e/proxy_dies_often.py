@@ -32,9 +32,10 @@ def pass_all(sides):
 
 
 def taken_over(path):
-    """The VMM's sessions are the proxy's again."""
+    """The VMM's sessions are the proxy's again, which has all that it needs of them."""
     ports = path.status("vmm")["devices"]
-    return not any(ports[path.name(i)]["proxy_away"] for i in range(path.count))
+    return (not any(ports[path.name(i)]["proxy_away"] for i in range(path.count)) and
+            path.status("proxy")["sessions_up"] == path.count)
 
 
 def all_answered(path):

@@ -38,7 +38,7 @@ def check(run):
     path.start_proxy()
     path.proxy_mark = 0
     path.wait_up()
-    procs.wait_until(lambda: path.status("proxy")["sessions_up"] == 2, "both sessions are up again", 30, 0.05)
+    procs.wait_until(lambda: path.status("proxy")["sessions_up"] == 2, "both sessions are up again")
     run.expect(sessions(path, "proxy") == before, "the next proxy has other sessions")
     run.note("the next proxy has both sessions")
     run.ping(a, 1, count=20)

@@ -114,8 +114,8 @@ class Misbehaviour(Vm, hosted.Backend):
             fe.negotiate()
             fe.send("SET_VRING_NUM", state(100, 256))
             fe.wait_closed()
-            procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", 10, 0.01)
-        self.proc.wait_line("p0: session ended: SET_VRING_NUM: ", 5, self.mark)
+            procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", interval=0.01)
+        self.proc.wait_line("p0: session ended: SET_VRING_NUM: ", after=self.mark)
         a = self.guest(0)
         for _ in a.pairs:
             a.send(hosted.frame(0, 2, b"fine"))
@@ -129,7 +129,7 @@ class Misbehaviour(Vm, hosted.Backend):
                 a.send(hosted.frame(0, 2, b"last words"))
                 self.assertEqual(self.b.recv(), hosted.frame(0, 2, b"last words"))
             a.close()
-            procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", 10, 0.01)
+            procs.wait_until(lambda: "p0" not in self.busy(), "p0 is free again", interval=0.01)
 
 
 # A VM each: few that have everything between them.

@@ -116,7 +116,7 @@ def dropped_by(path, stream, guests):
         count.update(path.counters())
         return backend.port_counter(count, 1, "rx_frames")
 
-    procs.wait_until(current, "the appliance's counters are up to date", 30, 0.01)
+    procs.wait_until(current, "the appliance's counters are up to date", interval=0.01)
     return sum(backend.switched_and_dropped(count)[1].values())
 
 

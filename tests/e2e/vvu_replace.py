@@ -69,14 +69,15 @@ def check(run):
         if run.word == "dies":
             # Unless it had all ports by then.
             if status:
-                replace.wait_line("the old one serves on|is gone, too", 30)
+                replace.wait_line("the old one serves on|is gone, too")
             continue
         run.expect(status == 0, f"vvu replace ended with status {status}: {replace.tail()}")
         run.expect(new != old, "the pid file has the old pid")
         b.catch_up(a)
         a.catch_up(b)
-        run.expect(twice == a.twice + b.twice or replace.find_line("does not stop serving"), "frames came twice")
-        path.vmm.wait_line(f"pid {new} has taken over", 30)
+        if twice != a.twice + b.twice:  # on a busy machine it may not stop in time, and is killed
+            replace.wait_line("does not stop serving")
+        path.vmm.wait_line(f"pid {new} has taken over")
     b.catch_up(a)
     a.catch_up(b)
     run.expect(not a.missing + b.missing or alone(path), f"{a.missing + b.missing} frames were lost")
@@ -86,7 +87,7 @@ def check(run):
     run.expect(not closed, f"{len(closed)} connections are closed")
     run.note(f"replaced {ROUNDS} times, {a.sent + b.sent} frames, {a.missing + b.missing} lost, {a.twice + b.twice} twice")
     run.expect(path.vmm.stop(20) == 0, "vvu run did not end cleanly")
-    procs.wait_until(lambda: not pathlib.Path(f"/proc/{new}").exists(), "the last VM has ended", 20)
+    procs.wait_until(lambda: not pathlib.Path(f"/proc/{new}").exists(), "the last VM has ended")
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def check(run):
             new = receiver.missing - lost[receiver.index]
             # The appliance brings its counters up to date a few times a second.
             procs.wait_until(lambda want=new: not_there(path) >= want,
-                             f"round {number}: {new} frames of port {i} that had no port to go to", 10)
+                             f"round {number}: {new} frames of port {i} that had no port to go to")
     run.expect(not a.missing + b.missing or alone(path), f"{a.missing + b.missing} frames were lost, though both ports came back together")
     ports = path.status("proxy")["ports"]
     run.expect([p["sessions"] for p in ports] == [1, 1], f"{[p['sessions'] for p in ports]} sessions")

@@ -107,7 +107,7 @@ def boot_guests(session, path, screen):
     begin = time.monotonic()
     while not all(g.is_ready() for g in guests):
         elapsed = time.monotonic() - begin
-        if elapsed > 180 or any(g.gone or not g.proc.running() for g in guests):
+        if elapsed > 240 or any(g.gone or not g.proc.running() for g in guests):
             for guest in guests:
                 guest.wait_ready(0)
         up = sum(g.is_ready() for g in guests)

@@ -149,7 +149,7 @@ def kernel(note=lambda text: None):
         base.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="vvu-deb-") as tmp:
             os.chmod(tmp, 0o755)
-            done = subprocess.run(["apt-get", "download", "-qq", package], cwd=tmp, text=True,
+            done = subprocess.run(["apt-get", "download", "-qq", "-o", "Acquire::Retries=5", package], cwd=tmp, text=True,
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, check=False)
             debs = list(pathlib.Path(tmp).glob("*.deb"))

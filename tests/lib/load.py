@@ -113,12 +113,12 @@ class Load:
         self.proc = session.start(name, argv + list(options))
         session.add(self)
 
-    def wait_ready(self, timeout=60):
+    def wait_ready(self, timeout=120):
         """Until it takes commands: all ports are connected then."""
         self.proc.wait_line(r"^ready$", timeout)
         return self
 
-    def command(self, cmd, timeout=30, **options):
+    def command(self, cmd, timeout=procs.LIMIT, **options):
         """Any command; Failure when it is refused."""
         try:
             answer = procs.control(self.socket, {"cmd": cmd, **options}, timeout)
@@ -130,7 +130,7 @@ class Load:
 
     def window(self, seconds=1.0, **options):
         """Warm up, measure for so long, stop, wait for what is under way; all counters."""
-        return self.command("window", seconds=seconds, timeout=seconds + 30, **options)
+        return self.command("window", seconds=seconds, timeout=seconds + 120, **options)
 
     def start(self, **options):
         """Begin a run without end."""
@@ -146,7 +146,7 @@ class Load:
 
     def halt(self):
         """End the run; counters like window()."""
-        return self.command("stop", timeout=90)
+        return self.command("stop", timeout=120)
 
     def info(self):
         """Ports and what was negotiated."""

@@ -80,8 +80,9 @@ log=$(mktemp /tmp/vvu-packages.XXXXXX)
 trap 'rm -f "$log"' EXIT
 echo "packages: installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-	-o Dpkg::Use-Pty=0 "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+# Others may be installing something, and mirrors have bad moments.
+if ! { apt-get update -qq -o Acquire::Retries=5 && apt-get install -y -qq --no-install-recommends -o Acquire::Retries=5 \
+	-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
 	tail -n 20 "$log" >&2
 	echo "packages: apt-get failed; its last lines are above" >&2
 	exit 1

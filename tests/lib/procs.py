@@ -23,6 +23,8 @@ import time
 
 from . import paths
 
+LIMIT = 60  # seconds after which something hangs; no measure of anything
+
 
 class Failure(Exception):
     """Something the user or the test should read as one line."""
@@ -108,11 +110,11 @@ class Proc:
                 return match, self.first_line + i + 1
         return None, self.first_line + len(self.lines)
 
-    def wait_line(self, pattern, timeout=30, after=0):
+    def wait_line(self, pattern, timeout=LIMIT, after=0):
         """Wait until a line of the output matches; Failure when the process ends or the deadline passes."""
         return self.wait_line_at(pattern, timeout, after)[0]
 
-    def wait_line_at(self, pattern, timeout=30, after=0):
+    def wait_line_at(self, pattern, timeout=LIMIT, after=0):
         """The same, with the position behind that line, to go on from."""
         regex = re.compile(pattern)
         deadline = time.monotonic() + timeout
@@ -138,14 +140,14 @@ class Proc:
         """True while the process lives."""
         return self.popen.poll() is None
 
-    def wait(self, timeout=30):
+    def wait(self, timeout=LIMIT):
         """Wait for the end; returns the exit status (negative: the signal)."""
         try:
             status = self.popen.wait(timeout)
         except subprocess.TimeoutExpired:
             raise Failure(f"{self.name}: did not end within {timeout:g} s; its last lines:\n"
                           f"{self.tail()}") from None
-        self.reader.join(5)
+        self.reader.join(LIMIT)
         return status
 
     def kill(self):
@@ -157,7 +159,7 @@ class Proc:
             pass
         self.popen.wait()
 
-    def stop(self, timeout=5):
+    def stop(self, timeout=LIMIT):
         """SIGTERM, then SIGKILL; returns the exit status. Does nothing to a process that has ended."""
         self.expected_alive = False
         if self.popen.poll() is None:
@@ -239,7 +241,7 @@ class Session:
         return self.add(Proc(name, argv, self.dir / f"{name}.log", **kw))
 
 
-def control(path, request, timeout=10):
+def control(path, request, timeout=LIMIT):
     """One request to a program's control socket: one JSON line there, one JSON line back."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
         s.settimeout(timeout)
@@ -256,7 +258,7 @@ def control(path, request, timeout=10):
     return json.loads(reply)
 
 
-def wait_until(check, what, timeout=30, interval=0.05):
+def wait_until(check, what, timeout=LIMIT, interval=0.05):
     """For states that announce themselves by no event we could block on: look until check() is true."""
     deadline = time.monotonic() + timeout
     while True:

@@ -74,7 +74,7 @@ class Pending:
         self.lines = []
         self.status = None
 
-    def wait(self, timeout=60, check=True):
+    def wait(self, timeout=120, check=True):
         """Its Result; Failure when the guest ends, the deadline passes or (check) the status is not 0."""
         with self.guest.changed:
             done = self.guest.changed.wait_for(
@@ -90,7 +90,7 @@ class Pending:
                           + "\n".join("    " + x for x in self.lines[-12:]))
         return Result(self.status, self.lines)
 
-    def wait_lines(self, count, timeout=60):
+    def wait_lines(self, count, timeout=120):
         """Wait until the command has printed that many lines (or ended)."""
         with self.guest.changed:
             self.guest.changed.wait_for(
@@ -179,7 +179,7 @@ class Guest:
         with self.changed:
             return self.readies >= boots
 
-    def wait_ready(self, timeout=120, boots=1):
+    def wait_ready(self, timeout=240, boots=1):
         """Wait until it takes commands; after its n-th boot when it was rebooted."""
         with self.changed:
             self.changed.wait_for(lambda: self.readies >= boots or self.gone, timeout)
@@ -199,11 +199,11 @@ class Guest:
         self.agent.sendall(line)
         return pending
 
-    def run(self, command, timeout=60, check=True):
+    def run(self, command, timeout=120, check=True):
         """Run a shell command in the guest and return its Result."""
         return self.begin(command).wait(timeout, check)
 
-    def qmp(self, command, timeout=30, **arguments):
+    def qmp(self, command, timeout=60, **arguments):
         """A command to QEMU's monitor; returns its `return` value."""
         self.qmp_sock.settimeout(timeout)
         if not self.qmp_file:
