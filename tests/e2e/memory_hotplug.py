@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 # pylint: disable=wrong-import-position
-from lib import procs, scenario
+from lib import procs, scenario, traffic
 
 ROUNDS = 2
 MIB = 128
@@ -53,26 +53,27 @@ def check(run):
         raise scenario.Skip("only with a proxy")
     path = run.path(2)
     a, b = run.two_guests({"extra": ("-m", "256M,slots=4,maxmem=1G")})
-    procs.wait_until(lambda: path.status("vmm")["devices"]["p0"]["session"], "port 0 has its session", 30, 0.05)
+    procs.wait_until(lambda: path.status("vmm")["devices"]["p0"]["session"], "port 0 has its session")
     session = path.status("vmm")["devices"]["p0"]["session"]
-    pings = b.begin(f"ping -c 100000 -i 0.02 -W 20 {run.address(0)}")
-    pings.wait_lines(3)
+    pings = b.begin(traffic.ping_command(f"-c 100000 -i 0.02 -W 60 {run.address(0)}"))
+    pings.wait_lines(5)
     before = regions(path)
     for number in range(ROUNDS + 1):
         stays = number == ROUNDS
         plug(run, a, number, "online_kernel" if stays else "online_movable")
-        procs.wait_until(lambda: regions(path) > before, "the region of the new memory", 30, 0.02)
+        procs.wait_until(lambda: regions(path) > before, "the region of the new memory", interval=0.02)
         run.note(f"plugged: {before} regions, then {regions(path)}; the guest has {total_kib(a) >> 10} MiB")
         run.transfer(a, b, 1, mib=8)
         run.transfer(b, a, 0, mib=8)
         if stays:
             break
         unplug(a, number)
-        procs.wait_until(lambda: regions(path) == before, "the region goes", 30, 0.02)
+        procs.wait_until(lambda: regions(path) == before, "the region goes", interval=0.02)
         run.note(f"unplugged: {regions(path)} regions")
     b.run("killall -INT ping")
-    text = "\n".join(pings.wait(60, check=False).lines[-3:])
-    run.expect(" 0% packet loss" in text, f"pings were lost:\n{text}")
+    result = traffic.ping_result(b, pings.wait(120, check=False).text)
+    # What is under way when ping is told to end is neither here nor there.
+    run.expect(result.received > result.last > 0, f"{result.received} of the first {result.last + 1} pings came back")
     now = path.status("vmm")["devices"]["p0"]["session"]
     run.expect(now == session, f"session {session}, then {now}")
     for name in ("ADD_MEM_REG", "REM_MEM_REG", "SET_MEM_TABLE"):

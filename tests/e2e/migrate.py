@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 # pylint: disable=wrong-import-position
-from lib import procs, scenario
+from lib import procs, scenario, traffic
 
 
 def refuse(run, guest, **how):
@@ -32,16 +32,16 @@ def check(run):
     path = run.path(2)
     a, b = run.two_guests()
     mark = path.process.mark()
-    pings = b.begin(f"ping -c 200 -i 0.05 -W 10 {run.address(0)}")
-    pings.wait_lines(3)
+    pings = b.begin(traffic.ping_command(f"-c 200 -i 0.05 -W 60 {run.address(0)}"))
+    pings.wait_lines(5)
     reason = refuse(run, a, uri="exec:cat >/dev/null")
     run.note(f"migrate: {reason}")
     run.expect("LOG_SHMFD" in reason or "LOG_ALL" in reason, f"another reason than expected: {reason}")
     a.qmp("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": True}])
     run.note(f"with postcopy-ram: {refuse(run, a, uri='exec:cat >/dev/null')}")
     run.expect(a.qmp("query-status")["status"] == "running", "the guest does not run any more")
-    text = pings.wait(120).text
-    run.expect("200 packets received" in text, f"pings were lost:\n{text[-300:]}")
+    result = traffic.ping_result(b, pings.wait(120).text)
+    run.expect(result.received == result.sent == 200, f"{result.received} of {result.sent} pings came back")
     run.transfer(a, b, 1, mib=4)
     run.transfer(b, a, 0, mib=4)
     ended = path.process.find_line("session .*ended|disconnected", mark)

@@ -87,7 +87,7 @@ class Run:
 
     def reach(self, guest, index):
         """Until the guest reaches the one on port `index`."""
-        traffic.wait_path(guest, self.address(index), 60)
+        traffic.wait_path(guest, self.address(index))
 
     def ping(self, guest, index, **kw):
         """Ping the guest on port `index`: nothing may be lost."""

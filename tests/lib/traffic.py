@@ -15,6 +15,7 @@ class Ping:
     sent: int
     received: int
     rtts: list
+    last: int = -1  # number of the last request that is known to be answered
 
     @property
     def loss_percent(self):
@@ -31,18 +32,36 @@ class Ping:
                 "p99": round(p99), "max": round(ordered[-1])}
 
 
-def ping(guest, address, count=100, interval=0.02, size=56, patience=10, flags=""):
+def ping_command(words):
+    """
+    `ping WORDS` for a guest, so that ping_result() can tell. busybox's ping has room for some twenty replies of the usual size, or five
+    long ones: when the other guest has not had a processor for a while, they come all at once, and ping misses those that are too
+    many. The guest's kernel counts each of them.
+    """
+    return f"grep ^Icmp: /proc/net/snmp; ping {words}; grep ^Icmp: /proc/net/snmp"
+
+
+def ping_result(guest, text):
+    """What came of a ping_command(); nobody else may have pinged from that guest meanwhile."""
+    totals = re.search(r"(\d+) packets transmitted, (\d+) packets received(?:, (\d+) duplicates)?", text)
+    icmp = [line.split() for line in text.splitlines() if line.startswith("Icmp:")]
+    if not totals or len(icmp) != 4:
+        raise Failure(f"{guest.name}: ping said:\n{text[-4000:]}")
+    sent, received, twice = (int(n or 0) for n in totals.groups())
+    at = icmp[0].index("InEchoReps")
+    missed = int(icmp[3][at]) - int(icmp[1][at]) - received - twice
+    rtts = [float(x) * 1000 for x in re.findall(r" time=([0-9.]+) ms", text)]
+    last = max((int(n) for n in re.findall(r" seq=(\d+) ", text)), default=-1)
+    return Ping(sent, min(sent, received + max(0, missed)), rtts, last)
+
+
+def ping(guest, address, count=100, interval=0.02, size=56, patience=60, flags=""):
     """Send `count` echo requests from the guest and wait for the answers."""
-    result = guest.run(f"ping -c {count} -i {interval} -s {size} -W {patience} {flags} {address}",
-                       timeout=count * interval + patience + 60, check=False)
-    totals = re.search(r"(\d+) packets transmitted, (\d+) packets received", result.text)
-    if not totals:
-        raise Failure(f"{guest.name}: ping said:\n{result.text}")
-    rtts = [float(x) * 1000 for x in re.findall(r" time=([0-9.]+) ms", result.text)]
-    return Ping(int(totals.group(1)), int(totals.group(2)), rtts)
+    command = ping_command(f"-c {count} -i {interval} -s {size} -W {patience} {flags} {address}")
+    return ping_result(guest, guest.run(command, timeout=count * interval + patience + 60, check=False).text)
 
 
-def wait_path(guest, address, timeout=30):
+def wait_path(guest, address, timeout=60):
     """Until the first echo request is answered (link state and address resolution are asynchronous)."""
     result = guest.run(f"ping -c 1000 -A -w {timeout} {address} | grep -m1 -q ' time=' && echo up",
                        timeout=timeout + 30, check=False)
