@@ -20,17 +20,22 @@ def always(run, path, front_ends):
     for _ in range(FRAMES):
         front_ends.frame(0, 1)
     middle = path.counters()["switch.polls"]
-    procs.wait_until(lambda: path.counters()["switch.polls"] > middle, "polling while quiet", 10)
+    procs.wait_until(lambda: path.counters()["switch.polls"] > middle, "polling while quiet")
     run.expect(quiet.sleeps(path) == before["switch.sleeps"] == 0, f"{quiet.sleeps(path)} sleeps with poll=always")
+
+
+def frame_and_sleep(path, front_ends):
+    """A frame, after which it goes to sleep again."""
+    slept = quiet.sleeps(path)
+    front_ends.frame(0, 1)
+    quiet.wait_slept(path, slept)
 
 
 def never(run, path, front_ends):
     """Sleeps between any two frames."""
     before = quiet.sleeps(path)
     for _ in range(FRAMES):
-        quiet.wait_asleep(path)
-        front_ends.frame(0, 1)
-    quiet.wait_asleep(path)
+        frame_and_sleep(path, front_ends)
     slept = quiet.sleeps(path) - before
     run.expect(slept >= FRAMES, f"{slept} sleeps for {FRAMES} frames with poll=never")
     run.note(f"{slept} sleeps")
@@ -46,7 +51,7 @@ def longest(run, path, front_ends):
     slept = quiet.sleeps(path) - before
     run.note(f"{slept} sleeps while frames came")
     run.expect(slept < FRAMES / 4, f"{slept} sleeps within {FRAMES} ms of traffic with poll=adaptive:1000000")
-    procs.wait_until(lambda: quiet.sleeps(path) > before + slept, "sleeping after the last frame", 20)
+    procs.wait_until(lambda: quiet.sleeps(path) > before + slept, "sleeping after the last frame")
 
 
 def default(run, path, front_ends):
@@ -54,8 +59,7 @@ def default(run, path, front_ends):
     quiet.wait_asleep(path)
     before = path.counters()
     for _ in range(FRAMES):
-        front_ends.frame(0, 1)
-        quiet.wait_asleep(path)
+        frame_and_sleep(path, front_ends)
     after = path.counters()
     slept = after["switch.sleeps"] - before["switch.sleeps"]
     polls = (after["switch.polls"] - before["switch.polls"]) / max(slept, 1)

@@ -30,9 +30,9 @@ class FrontEnds:
         """One frame from port i to port k, waited for."""
         data = hosted.frame(i, k)
         self.guests[i].tx.send_frame(data)
-        while (got := self.guests[k].rx.recv_frame(10)) != data:
+        while (got := self.guests[k].rx.recv_frame()) != data:
             if got is None:
-                raise procs.Failure(f"a frame from port {i} did not reach port {k} within 10 s; counters: "
+                raise procs.Failure(f"a frame from port {i} did not reach port {k}; counters: "
                                     f"{ {n: v for n, v in self.path.counters().items() if v} }")
 
     def close(self):
@@ -54,7 +54,12 @@ def wait_asleep(path):
         after = path.counters()
         # Asking vvu-backend wakes it; the VM's counters are read behind its back.
         return path.kind == "host" or after["switch.polls"] == before["switch.polls"]
-    procs.wait_until(asleep, "the back-end goes to sleep", 20, 0.001)
+    procs.wait_until(asleep, "the back-end goes to sleep", interval=0.001)
+
+
+def wait_slept(path, more_than):
+    """Until its workers have gone to sleep more often than that."""
+    procs.wait_until(lambda: sleeps(path) > more_than, "the back-end goes to sleep", interval=0.001)
 
 
 def programs(path):
@@ -91,7 +96,8 @@ def threads(path):
 
 def exits(path):
     """KVM's counts, without those of host timer ticks."""
-    return collections.Counter({k: path.status("vmm")["exits"].get(k, 0) for k in EXITS})
+    counts = path.status("vmm")["exits"]
+    return collections.Counter({k: counts.get(k, 0) for k in EXITS})
 
 
 def idle(path, seconds):
@@ -116,17 +122,28 @@ def idle(path, seconds):
     return total / passed, sorted(rows), happened
 
 
-def wakes(path, front_ends, count):
-    """One frame from port 0 to port 1, each sent when the back-end sleeps: (exits, sleeps, seconds each took)."""
+def wakes(path, front_ends, count, workers=0):
+    """
+    One frame from port 0 to port 1, each sent when the back-end sleeps: (exits, sleeps, seconds each took). workers: so many of a VM's
+    go to sleep and halt for each of them, and are waited for. (That it does nothing for a while may also mean that it waits for a
+    processor.)
+    """
     taken = []
     wait_asleep(path)
     before = exits(path) if path.kind == "vm" else collections.Counter()
     slept = sleeps(path)
+
+    def halted():
+        due = workers * len(taken)
+        return sleeps(path) - slept >= due and exits(path)["halt_exits"] - before["halt_exits"] >= due
+
     for _ in range(count):
         wait_asleep(path)
         start = time.perf_counter()
         front_ends.frame(0, 1)
         taken.append(time.perf_counter() - start)
+        if workers and path.kind == "vm":
+            procs.wait_until(halted, "all workers halt", interval=0.001)
     wait_asleep(path)
     after = exits(path) if path.kind == "vm" else collections.Counter()
     after.subtract(before)
