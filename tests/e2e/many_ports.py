@@ -8,7 +8,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 # pylint: disable=wrong-import-position
-from lib import backend, scenario
+from lib import scenario
 
 PORTS = 32
 
@@ -18,17 +18,17 @@ def check(run):
     path = run.path(PORTS)
     for i in (0, 7, 15):
         front = run.front_end([i, PORTS - 1 - i], f"front-end-{i}", forward="flowgen", memory=192)
-        before = sum(backend.switched_and_dropped(path.counters())[1].values())
+        before = path.dropped()
         front.start()
         rate = front.window(1)
         front.halt()
-        front.drain()
-        dropped = sum(backend.switched_and_dropped(path.counters())[1].values()) - before
+        missing = front.drain(lambda since=before: path.dropped() - since)
+        dropped = path.dropped() - before
         sent, received = front.total("opackets"), front.total("ipackets")
         run.note(f"ports {i} and {PORTS - 1 - i}: {rate / 1e6:.2f} M frames/s, {sent} sent, {received} received, "
                  f"{dropped} counted as dropped")
-        run.expect(received > 1000 and sent == received + dropped,
-                   f"{sent - received - dropped} frames are missing from every counter")
+        run.expect(received > 1000, "hardly a frame came through")
+        run.expect(missing == 0, f"{missing} frames are missing from every counter")
         front.stop()
 
 

@@ -48,6 +48,10 @@ class Path:
         """A program's answer to the status command."""
         return procs.control(self.control(program), {"cmd": "status"})
 
+    def dropped(self):
+        """All frames that it says it dropped. (The appliance brings its counters up to date a few times a second, or when it sleeps.)"""
+        return sum(switched_and_dropped(self.counters())[1].values())
+
     def _port_args(self):
         args = []
         for i in range(self.count):
@@ -89,7 +93,7 @@ class VmPath(Path):
     def start_proxy(self):
         """Start vvu-proxy and wait until it serves."""
         self.proxy = self.session.start("vvu-proxy", self.proxy_argv())
-        self.proxy.wait_line(r"^ready$", 20)
+        self.proxy.wait_line(r"^ready$")
 
     def upgrade_proxy(self):
         """
@@ -122,7 +126,7 @@ class VmPath(Path):
         self.vmm_start = time.monotonic()
         self.vmm = self.process = self.session.start("vvu-vmm", [*self.under, *self.vmm_argv()], cpus=self.cpu)
 
-    def wait_up(self, timeout=30):
+    def wait_up(self, timeout=procs.LIMIT):
         """Until the proxy has seen back-end-up on every port."""
         waiting = {self.name(i) for i in range(self.count)}
         deadline = time.monotonic() + timeout
@@ -153,7 +157,7 @@ class HostPath(Path):
             "vvu-backend", [paths.program("vvu-backend"), "--control", self.control("backend"),
                             "--cpus", cpus, *self._port_args(), *app], cpus=cpu)
 
-    def wait_up(self, timeout=30):
+    def wait_up(self, timeout=procs.LIMIT):
         """Until it serves."""
         self.backend.wait_line(r"^ready$", timeout)
         self.boot_ms = (time.monotonic() - self.start_time) * 1000
@@ -175,7 +179,7 @@ class TestpmdPath(Path):
                                        huge=huge, forward="io")
         self.process = self.backend.proc
 
-    def wait_up(self, timeout=60):
+    def wait_up(self, timeout=procs.LIMIT):
         """Until it serves."""
         self.backend.wait_ready(timeout)
         self.backend.start()

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import time
 
-from . import paths
+from . import paths, procs
 from .procs import Failure
 
 HUGE = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
@@ -80,7 +80,7 @@ class Port:
         return text + ("," + self.options if self.options else "")
 
 
-def telemetry(prefix, request, timeout=10):
+def telemetry(prefix, request, timeout=procs.LIMIT):
     """Ask a DPDK process: request("/ethdev/stats,0")."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
         s.settimeout(timeout)
@@ -122,12 +122,12 @@ class Testpmd:
             os.close(stdin)
         session.add(self)
 
-    def wait_ready(self, timeout=60):
+    def wait_ready(self, timeout=120):
         """Until it takes commands."""
         self.proc.wait_line(r"^(Done|testpmd> ?)", timeout)
         return self
 
-    def command(self, text, expect=None, timeout=30):
+    def command(self, text, expect=None, timeout=procs.LIMIT):
         """Send a line to its prompt; wait for an answer that matches `expect`."""
         mark = self.proc.mark()
         try:
@@ -158,18 +158,23 @@ class Testpmd:
         """Sum of one counter over all ports."""
         return sum(s[key] for s in self.stats())
 
-    def drain(self, quiet=0.3, timeout=20):
-        """Receive without sending until nothing has come for `quiet` seconds, then stop."""
+    def missing(self, dropped):
+        """Frames that were sent, have not come, and are not among those that dropped() says were dropped."""
+        return self.total("opackets") - self.total("ipackets") - dropped()
+
+    def drain(self, dropped):
+        """
+        Receive without sending until nothing is missing, then stop; how many are missing then. (The last frames, and the
+        counters of those that were dropped, take as long as the machine is busy.)
+        """
         self.forward("rxonly")
         self.start()
-        deadline = time.monotonic() + timeout
-        last, since = self.total("ipackets"), time.monotonic()
-        while time.monotonic() - since < quiet and time.monotonic() < deadline:
-            time.sleep(0.05)
-            now = self.total("ipackets")
-            if now != last:
-                last, since = now, time.monotonic()
+        try:
+            procs.wait_until(lambda: self.missing(dropped) == 0, "nothing is missing")
+        except Failure:
+            pass  # it is for the caller to say what
         self.halt()
+        return self.missing(dropped)
 
     def window(self, seconds=1.0):
         """Frames received per second, all ports, over one window; forwarding must be on."""
