@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import itertools
 import mmap
 import os
 import tempfile
@@ -73,9 +74,13 @@ class Filesystem:
             punch(fd, 0, size)
             self._fill()
             # Whoever uses the memory may have filled them again before we took the room, or be about to: a page that
-            # is being made belongs to no file yet.
-            while self._used() < self.size:
+            # is being made belongs to no file yet. One that two made at the same time is given back by one of them.
+            for turn in itertools.count(1):
+                if self._used() >= self.size:
+                    break
                 os.sched_yield()
+                if not turn % 100:
+                    self._fill()
             whole = os.fstat(fd).st_blocks * 512 >= size
 
     def _used(self):
