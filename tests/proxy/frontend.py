@@ -31,6 +31,7 @@ STATE = struct.Struct("<II")
 ADDR = struct.Struct("<IIQQQQ")
 REGION = struct.Struct("<QQQQ")
 INT_BYTES = 4
+LIMIT = 60  # seconds after which something hangs
 
 
 F_MRG_RXBUF = 1 << 15
@@ -263,7 +264,7 @@ class Vring:
                 self.batch.append((i, length if i == last else 0))
         self.used_idx += len(self.batch)
 
-    def wait_used(self, timeout=5):
+    def wait_used(self, timeout=LIMIT):
         """The next used element; waits for the call eventfd. None when nothing comes in time."""
         deadline = time.monotonic() + timeout
         while True:
@@ -278,8 +279,8 @@ class Vring:
                 return self.pop_used()
             os.eventfd_read(self.call_fd)
 
-    def send_frame(self, frame, net_hdr=None):
-        """Transmit one frame (not waiting for its return)."""
+    def send_frame(self, frame, net_hdr=None, kick=True):
+        """Transmit one frame (not waiting for its return); without kick=True kick() has to follow some time."""
         while True:
             used = self.pop_used()
             if not used:
@@ -292,14 +293,15 @@ class Vring:
         self.memory.write(self.buffer(i), data)
         self.write_desc(i, self.buffer(i), len(data))
         self.publish(i)
-        self.kick()
+        if kick:
+            self.kick()
 
-    def recv_frame(self, timeout=5):
+    def recv_frame(self, timeout=LIMIT):
         """The next received frame without its header; its buffers go back to the device. None: none came."""
         got = self.recv_frame_with_header(timeout)
         return got[1] if got else None
 
-    def recv_frame_with_header(self, timeout=5):
+    def recv_frame_with_header(self, timeout=LIMIT):
         """(virtio_net_hdr, frame), or None."""
         data = self._take_buffer(timeout)
         if data is None:
@@ -405,7 +407,7 @@ class PackedVring(Vring):
 class FrontEnd:
     """One connection to a vhost-user back-end (the proxy's port)."""
 
-    def __init__(self, sock, timeout=10):
+    def __init__(self, sock, timeout=LIMIT):
         self.sock = sock
         self.sock.settimeout(timeout)
         self.protocol = 0
@@ -413,7 +415,7 @@ class FrontEnd:
         self.channel = None
 
     @classmethod
-    def connect(cls, path, timeout=10):
+    def connect(cls, path, timeout=LIMIT):
         """Connect to a listening socket."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

@@ -29,7 +29,7 @@ def proxy_program():
 class Proxy:
     """A running vvu-proxy with `ports` ports named p0, p1, ..."""
 
-    def __init__(self, session, ports=PORTS, options="hold=5", extra=(), name="proxy", specs=None):
+    def __init__(self, session, ports=PORTS, options="hold=60", extra=(), name="proxy", specs=None):
         self.dir = session.dir
         self.link = session.dir / "link.sock"
         self.control_path = session.dir / "control.sock"
@@ -64,7 +64,7 @@ class Proxy:
         """
         if not self.control:
             self.control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.control.settimeout(10)
+            self.control.settimeout(procs.LIMIT)
             self.control.connect(str(self.control_path))
             self.control_file = self.control.makefile("rwb")
         for _ in range(2):
@@ -86,7 +86,7 @@ class Proxy:
     def kill(self):
         """SIGKILL; sockets stay behind."""
         os.kill(self.proc.pid, signal.SIGKILL)
-        self.proc.wait(10)
+        self.proc.wait()
         self.close()
 
     def close(self):
@@ -100,7 +100,7 @@ class Proxy:
 class Case(unittest.TestCase):
     """Base of the test cases: one proxy per class, ports in turn."""
 
-    options = "hold=5"
+    options = "hold=60"  # as long as anything may take here; where that time is what is tested, there is another
     ports = PORTS
     extra = ()
 
@@ -140,7 +140,7 @@ class Case(unittest.TestCase):
     def check_fds(self):
         """Every fd of what has ended is closed: the proxy closes before it tells anyone, so nothing is left to wait for."""
         procs.wait_until(lambda: self.proxy.settled_fds() <= self.proxy.baseline,
-                         f"{self.proxy.fds()} fds open, {self.proxy.baseline} at the start", 5, 0.01)
+                         f"{self.proxy.fds()} fds open, {self.proxy.baseline} at the start", interval=0.01)
 
     def again(self):
         """Between the cases of one test: everything closed, nothing left over, the next port."""
@@ -219,6 +219,35 @@ class Case(unittest.TestCase):
         self.keep(_Fd(fd))
         return fd
 
+    def next_request(self, link, name):
+        """
+        The front-end's next message at the link, which is `name`; None when none will come because the proxy has stopped reading.
+        A look now and then whether it has is no verdict: what counts is that it had handled everything and sent nothing.
+        """
+        limit = link.sock.gettimeout()
+        try:
+            link.sock.settimeout(0.2)
+            try:
+                return link.message(name)
+            except TimeoutError:
+                self.proxy.status()
+                link.sock.setblocking(False)
+                return link.message(name)
+        except BlockingIOError:
+            return None
+        finally:
+            link.sock.settimeout(limit)
+
+    def fill(self, fe, link, most=20000):
+        """Requests that are answered, until the front-end's socket is full of replies: how many were sent, and answered."""
+        for answered in range(most):
+            fe.send("GET_FEATURES")
+            packet = self.next_request(link, "GET_FEATURES")
+            if not packet:
+                return answered + 1, answered
+            link.reply_u64(packet, answered)
+        return most, most
+
     # --- verdicts ---
 
     def ends(self, fe, link, pattern, by="front-end"):
@@ -228,7 +257,7 @@ class Case(unittest.TestCase):
         self.assertRegex(text, pattern)
         self.assertTrue(text.startswith(by + ": "), text)
         self.proxy.proc.wait_line(rf"port {self.name}: session \d+ of pid \d+ ended: {by}: .*{pattern}",
-                                  5, self.mark)
+                                  after=self.mark)
         self.assertEqual(self.proxy.port(self.i)["last_end"], text)
         return replies
 

@@ -70,7 +70,7 @@ class Activation(unittest.TestCase):
 
     def stop(self, proc, *left):
         """It ends well, and leaves these files behind."""
-        self.assertEqual(proc.stop(20), 0, proc.tail())
+        self.assertEqual(proc.stop(), 0, proc.tail())
         self.assertFalse(proc.find_line("Sanitizer|runtime error"), proc.tail(60))
         self.assertEqual(sorted(p.name for p in self.dir.iterdir() if not p.name.endswith(".log")), sorted(left))
 

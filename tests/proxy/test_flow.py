@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from proxy import abi, rig  # noqa: E402
-from proxy.frontend import FrontEnd, U64  # noqa: E402
+from proxy.frontend import FrontEnd, LIMIT, U64  # noqa: E402
 from proxy.rig import rule, u64  # noqa: E402
 
 REPLY = abi.VERSION | abi.REPLY
@@ -33,7 +33,7 @@ class Pressure(rig.Case):
                     break
         except BlockingIOError:
             backlog = b""
-        fe.sock.settimeout(10)
+        fe.sock.settimeout(LIMIT)
         self.assertGreater(sent, 20)
         self.assertLessEqual(self.proxy.port(self.i)["back_end"]["queued_packets"], 1)
         # Hardly anything is under way: a device can read ahead to the end of the session.
@@ -47,16 +47,7 @@ class Pressure(rig.Case):
 
     def test_front_end_that_does_not_read(self):
         fe, link = self.negotiated()
-        link.sock.settimeout(0.5)  # long enough to tell that the proxy has stopped reading; the verdict does not hang on it
-        sent = answered = 0
-        try:
-            while sent < 20000:
-                fe.send("GET_FEATURES")
-                sent += 1
-                link.reply_u64(link.message("GET_FEATURES"), answered)
-                answered += 1
-        except TimeoutError:
-            pass
+        sent, answered = self.fill(fe, link)
         self.assertLess(sent, 20000)
         # Others are served meanwhile.
         stalled = self.i, self.name
@@ -64,7 +55,6 @@ class Pressure(rig.Case):
         other, other_link = self.negotiated()
         self.works(other, other_link)
         self.i, self.name = stalled
-        link.sock.settimeout(10)
         for n in range(answered):
             self.assertEqual(fe.recv().u64, n)
         for n in range(answered, sent):
@@ -74,14 +64,7 @@ class Pressure(rig.Case):
 
     def test_front_end_that_does_not_read_and_leaves(self):
         fe, link = self.negotiated()
-        link.sock.settimeout(0.5)
-        try:
-            while True:
-                fe.send("GET_FEATURES")
-                link.reply_u64(link.message("GET_FEATURES"), 0)
-        except TimeoutError:
-            pass
-        link.sock.settimeout(10)
+        self.fill(fe, link)
         fe.close()
         self.assertRegex(link.session_down(), "closed its connection")
 
@@ -94,7 +77,7 @@ class Pressure(rig.Case):
         link.sock.setblocking(False)
         with self.assertRaises(BlockingIOError):
             link.recv()
-        link.sock.settimeout(10)
+        link.sock.settimeout(LIMIT)
         for n, name in enumerate(names):
             link.reply_u64(packets.pop(0), n)
             if n + 32 < len(names):
@@ -132,8 +115,6 @@ class Patience(rig.Case):
         quiet = self.i, self.name
         self.next_port()
         fe, link = self.negotiated()
-        link.sock.settimeout(60)
-        fe.sock.settimeout(60)
         fe.send("GET_FEATURES")
         fe.send("GET_STATUS")
         link.message("GET_FEATURES")

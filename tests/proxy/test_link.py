@@ -20,7 +20,7 @@ STRANGER = """
 import os, socket, sys
 os.setgroups([]); os.setgid({uid}); os.setuid({uid})
 s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-s.settimeout(10)
+s.settimeout(60)
 try:
     s.connect(sys.argv[1])
 except PermissionError:
@@ -44,7 +44,7 @@ class Refusals(rig.Case):
         text = link.expect("REJECT").text
         self.assertRegex(text, pattern)
         self.assertEqual(link.wait_closed(), [])
-        self.proxy.proc.wait_line(f"link: uid {os.getuid()} pid {os.getpid()}: refused: .*{pattern}", 5, self.mark)
+        self.proxy.proc.wait_line(f"link: uid {os.getuid()} pid {os.getpid()}: refused: .*{pattern}", after=self.mark)
         self.mark = self.proxy.proc.mark()
 
 
@@ -88,7 +88,7 @@ class Hello(Refusals):
             link = self.keep(Link(self.proxy.link))
             link.sock.send(data[:cut])
             self.assertEqual(link.wait_closed(), [])
-        self.proxy.proc.wait_line("link: .*a packet of wrong kind, size, flags or fds", 5, self.mark)
+        self.proxy.proc.wait_line("link: .*a packet of wrong kind, size, flags or fds", after=self.mark)
 
     def test_hello_with_flags_or_fds(self):
         fd = self.eventfd()
@@ -100,7 +100,7 @@ class Hello(Refusals):
     def test_no_hello(self):
         link = self.keep(Link(self.proxy.link))
         self.assertEqual(link.wait_closed(), [])
-        self.proxy.proc.wait_line("link: .*no hello within 5 s", 5, self.mark)
+        self.proxy.proc.wait_line("link: .*no hello within 5 s", after=self.mark)
 
     def test_taken_port(self):
         first = self.open_link(who="vvu-vmm 1")
@@ -117,7 +117,7 @@ class Hello(Refusals):
         silent = [self.keep(Link(self.proxy.link)) for _ in range(64)]
         self.proxy.status()
         self.keep(Link(self.proxy.link)).wait_closed()
-        self.proxy.proc.wait_line("link: .* refused: 64 links wait for their hello", 5, self.mark)
+        self.proxy.proc.wait_line("link: .* refused: 64 links wait for their hello", after=self.mark)
         silent[0].close()
         self.proxy.status()
         self.open_link()
@@ -144,7 +144,7 @@ class Users(rig.Case):
             self.assertEqual(self.as_user(uid), "kind closed")
         finally:
             os.chmod(self.proxy.link, 0o600)
-        self.proxy.proc.wait_line(rf"link: uid {uid} pid \d+ refused: links are for uid 0", 5, self.mark)
+        self.proxy.proc.wait_line(rf"link: uid {uid} pid \d+ refused: links are for uid 0", after=self.mark)
 
 
 class Strangers(Users):
@@ -185,7 +185,7 @@ class Packets(rig.Case):
                 link.session_up()
             send(link)
             self.assertEqual([p.kind_name for p in link.wait_closed()], [])
-            self.proxy.proc.wait_line(f"port {self.name}: link of script .* ended: {pattern}", 5, self.mark)
+            self.proxy.proc.wait_line(f"port {self.name}: link of script .* ended: {pattern}", after=self.mark)
             self.assertEqual(self.proxy.port(self.i)["state"], "away" if up else "held")
             fe.close()
         self.again()
@@ -267,7 +267,7 @@ class Packets(rig.Case):
                 stage()
             link.close()
             if stop > 4:
-                self.proxy.proc.wait_line(f"port {self.name}: session .* waits for the next back-end", 5, self.mark)
+                self.proxy.proc.wait_line(f"port {self.name}: session .* waits for the next back-end", after=self.mark)
             self.again()
             self.assertIn(self.proxy.port(self.i)["state"], ("no VMM",))
 

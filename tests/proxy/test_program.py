@@ -32,7 +32,7 @@ class Program(unittest.TestCase):
     def run_it(self, *argv):
         """Run to the end: (status, standard output, standard error)."""
         done = subprocess.run([rig.proxy_program(), *[str(a) for a in argv]], capture_output=True, text=True,
-                              check=False, timeout=30, stdin=subprocess.DEVNULL)
+                              check=False, timeout=2 * procs.LIMIT, stdin=subprocess.DEVNULL)
         return done.returncode, done.stdout, done.stderr
 
     def args(self, *more):
@@ -143,7 +143,7 @@ class Program(unittest.TestCase):
         with open(rig.proxy_program(), "rb") as program:
             done = subprocess.run([f"/proc/self/fd/{program.fileno()}", *map(str, self.args("--link-uid", "0"))],
                                   pass_fds=[program.fileno()], user=65534, group=65534, extra_groups=[],
-                                  capture_output=True, text=True, check=False, timeout=30)
+                                  capture_output=True, text=True, check=False, timeout=2 * procs.LIMIT)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn("cannot give the socket to user 0, as --link-uid needs", done.stderr)
 
@@ -156,7 +156,7 @@ class Program(unittest.TestCase):
             # Links and control are for us alone; who may use a port is for the umask to say.
             self.assertEqual(modes, {"link": 0o600, "c": 0o600, "a": 0o660})
             proc.popen.send_signal(number)
-            self.assertEqual(proc.wait(10), 0)
+            self.assertEqual(proc.wait(), 0)
             self.assertEqual([p.name for p in self.dir.iterdir() if p.is_socket()], [])
 
     def test_stale_sockets_are_replaced(self):
@@ -178,7 +178,7 @@ class Program(unittest.TestCase):
     def test_notify(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(str(self.dir / "notify"))
-            notify.settimeout(10)
+            notify.settimeout(procs.LIMIT)
             self.start(*self.args(), env={**os.environ, "NOTIFY_SOCKET": str(self.dir / "notify")})
             self.assertEqual(notify.recv(100), b"READY=1")
 
@@ -198,7 +198,7 @@ class Program(unittest.TestCase):
     @FILES
     def test_out_of_files(self):
         # Front-ends beyond the limit wait in the backlog, with a line; they are served when others leave.
-        ports = [x for n in range(30) for x in ("--port", f"p{n}={self.dir}/p{n}")]
+        ports = [x for n in range(30) for x in ("--port", f"p{n}={self.dir}/p{n},hold=600")]
         proc = self.session.start("proxy", ["prlimit", "--nofile=56:56", rig.proxy_program(), "--link",
                                             self.dir / "link", "--control", self.dir / "c", *ports])
         proc.wait_line("^ready$")
@@ -239,7 +239,7 @@ class Program(unittest.TestCase):
         clients = []
         for _ in range(20):  # four too many
             client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            client.settimeout(10)
+            client.settimeout(procs.LIMIT)
             client.connect(str(self.dir / "c"))
             clients.append(client)
         for client in clients[16:]:

@@ -254,17 +254,6 @@ class Recovery(Base):
         fe.close()
         self.assertEqual(link.session_down(), "front-end: closed its connection")
 
-    def test_back_end_never_comes_up(self):
-        fe, old, _ = self.survivors()
-        link = self.reopen(old, up=False)
-        link.wait_closed()  # after the hold time
-        old.close()
-        link.close()
-        link = self.open_link()
-        link.replay(*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD", *of_rings(2))
-        self.wait_up()
-        self.works(fe, link)
-
     def test_link_lost_before_the_back_end_is_up(self):
         fe, old, _ = self.survivors()
         link = self.reopen(old, up=False)
@@ -308,6 +297,24 @@ class Recovery(Base):
         self.works(fe, link)
 
 
+class Hold(Base):
+    """A session waits for its back-end for so long."""
+
+    options = "hold=1"
+    ports = 4
+
+    def test_back_end_never_comes_up(self):
+        fe, old, _ = self.survivors()
+        link = self.reopen(old, up=False)
+        link.wait_closed()  # after the hold time
+        old.close()
+        link.close()
+        link = self.open_link()
+        link.replay(*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD", *of_rings(2))
+        self.wait_up()
+        self.works(fe, link)
+
+
 class Hostile(Base):
     """Records are a peer's bytes."""
 
@@ -317,12 +324,12 @@ class Hostile(Base):
             link = self.open_link()
             send(link)
             link.wait_closed()
-            self.proxy.proc.wait_line(f"port {self.name}: link of script .* ended: {pattern}", 5)
+            self.proxy.proc.wait_line(f"port {self.name}: link of script .* ended: {pattern}")
             self.next_port()
         _, old, _ = self.survivors()
         link = self.reopen(old, end=False)
         link.wait_closed()
-        self.proxy.proc.wait_line(f"port {self.name}: link of script .* ended: BACKEND_UP before KEPT", 5)
+        self.proxy.proc.wait_line(f"port {self.name}: link of script .* ended: BACKEND_UP before KEPT")
 
     def test_wrong_records(self):
         fe, old, memory = self.survivors()

@@ -299,7 +299,7 @@ class Replacement(Base):
             new = self.successor()
             new.replay(*NEGOTIATION[:2], **kw)
             self.assertEqual(new.session_down(), "the VMM that was to take over will not")
-            self.proxy.proc.wait_line(f"port {self.name}: successor cannot take over: .*{pattern}", 5, self.mark)
+            self.proxy.proc.wait_line(f"port {self.name}: successor cannot take over: .*{pattern}", after=self.mark)
             self.works(fe, old)
             # And is not tried again.
             new.settle(self.proxy.status)
@@ -668,7 +668,7 @@ class Group(Base):
         self.at(0)
         self.move(self.old[0], self.new[0], 3, 4)
         self.replaced(self.old[0])
-        self.proxy.proc.wait_line(f"port {self.of[1][1]}: stays with script: pid {os.getpid()} takes over others", 10)
+        self.proxy.proc.wait_line(f"port {self.of[1][1]}: stays with script: pid {os.getpid()} takes over others")
         self.works_at([self.new[0], self.old[1]])
 
     def test_front_end_that_comes_meanwhile(self):

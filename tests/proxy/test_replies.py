@@ -135,7 +135,7 @@ class Failures(rig.Case):
                 link.send_text("RESULT", "no room", packet.seq)
                 reply = fe.recv()
                 self.assertEqual((reply.name, reply.u64), (name, 1))
-                self.proxy.proc.wait_line(f"port {self.name}: session .*{name} failed: no room", 5, self.mark)
+                self.proxy.proc.wait_line(f"port {self.name}: session .*{name} failed: no room", after=self.mark)
                 self.works(fe, link)
             self.again()
 

@@ -63,7 +63,7 @@ class Case(rig.Case):
 
     def wait_state(self, state):
         """Until the port is in that state; its status. (Lines about it are limited to ten a second.)"""
-        procs.wait_until(lambda: self.proxy.port(self.i)["state"] == state, f"state {state}", 10, 0.005)
+        procs.wait_until(lambda: self.proxy.port(self.i)["state"] == state, f"state {state}", interval=0.005)
         return self.proxy.port(self.i)
 
     def wait_away(self):

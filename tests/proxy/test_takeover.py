@@ -33,7 +33,7 @@ class Script:
 
     def __init__(self, path, request=None):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(30)
+        self.sock.settimeout(procs.LIMIT)
         self.sock.connect(str(path))
         self.sock.sendall(json.dumps(request or {"cmd": "takeover", "version": VERSION}).encode() + b"\n")
 
@@ -197,13 +197,6 @@ class Sessions(Base):
         link.session_up()
         self.works(fe, link)
 
-    def test_held_for_too_long(self):
-        fe = self.connect()
-        self.assertEqual(self.proxy.port(self.i)["state"], "held")
-        self.take_over()
-        self.assertEqual(fe.wait_closed(), [])
-        self.assertRegex(self.proxy.port(self.i)["last_end"], "no back-end within 5 s")
-
     def test_nobody(self):
         fe, link = self.negotiated()
         fe.close()
@@ -236,7 +229,7 @@ class Sessions(Base):
         fe, link, _ = self.running()
         self.lose(link)
         fe.send("GET_VRING_BASE", state(0, 0))
-        procs.wait_until(lambda: self.front_end()["unanswered"] == 1, "the request is read", 30, 0.01)
+        procs.wait_until(lambda: self.front_end()["unanswered"] == 1, "the request is read", interval=0.01)
         self.take_over()
         link = self.open_link()
         link.replay(*REPLAY, *RING)
@@ -329,6 +322,7 @@ class Sessions(Base):
         # Not in the middle of it: it waits.
         fe, old, _ = self.running(2)
         new = self.keep(Link.replacement(self.proxy.link, self.name))
+        new.patient = True
         new.session_up()
         waiting = self.keep(Script(self.proxy.control_path))
         self.proxy.status()
@@ -350,17 +344,8 @@ class Sessions(Base):
 
     def test_front_end_that_does_not_read(self):
         fe, link = self.negotiated()
-        link.sock.settimeout(0.5)
-        sent = answered = 0
-        try:
-            while sent < 20000:
-                fe.send("GET_FEATURES")
-                sent += 1
-                link.reply_u64(link.message("GET_FEATURES"), answered)
-                answered += 1
-        except TimeoutError:
-            pass
-        link.sock.settimeout(10)
+        sent, answered = self.fill(fe, link)
+        self.assertLess(sent, 20000)
         self.take_over()
         for n in range(answered):
             self.assertEqual(fe.recv().u64, n)
@@ -382,8 +367,8 @@ class Sessions(Base):
                 sent += 1
         except BlockingIOError:
             os.close(fd)
-        fe.sock.settimeout(10)
-        procs.wait_until(lambda: self.proxy.port(self.i)["back_end"]["queued_packets"] == 1, "a packet is queued", 30, 0.01)
+        fe.sock.settimeout(procs.LIMIT)
+        procs.wait_until(lambda: self.proxy.port(self.i)["back_end"]["queued_packets"] == 1, "a packet is queued", interval=0.01)
         self.take_over()
         self.assertEqual(self.proxy.port(self.i)["back_end"]["queued_packets"], 1)
         for _ in range(sent):
@@ -396,6 +381,20 @@ class Sessions(Base):
         self.works(fe, link)
 
 
+class Hold(Base):
+    """The time that a front-end waits goes on."""
+
+    options = "hold=5"
+    ports = 4
+
+    def test_held_for_too_long(self):
+        fe = self.connect()
+        self.assertEqual(self.proxy.port(self.i)["state"], "held")
+        self.take_over()
+        self.assertEqual(fe.wait_closed(), [])
+        self.assertRegex(self.proxy.port(self.i)["last_end"], "no back-end within 5 s")
+
+
 class Client(Base):
     """Ports that connect."""
 
@@ -404,7 +403,7 @@ class Client(Base):
 
     def test_client_mode(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.settimeout(30)
+            listener.settimeout(procs.LIMIT)
             listener.bind(str(self.proxy.socket(self.i)))
             listener.listen()
             link = self.open_link()
@@ -501,7 +500,7 @@ class Sockets(Base):
         self.next_port()
         fe, link, _ = self.running()
         options = [f"{self.proxy.dir}/p{i}.sock" for i in range(4)]
-        specs = [f"p{i}={path},hold=5" for i, path in enumerate(options) if i != gone_i] + [f"new={self.proxy.dir}/new.sock"]
+        specs = [f"p{i}={path},{self.options}" for i, path in enumerate(options) if i != gone_i] + [f"new={self.proxy.dir}/new.sock"]
         old = self.proxy.proc
         self.take_over(self.argv(ports=0, specs=specs))
         self.works(fe, link)
@@ -527,7 +526,7 @@ class Sockets(Base):
     def test_other_path(self):
         fe, link, _ = self.running()
         elsewhere = self.proxy.dir / "elsewhere.sock"
-        specs = [f"p{i}={elsewhere if i == self.i else self.proxy.socket(i)},hold=5" for i in range(4)]
+        specs = [f"p{i}={elsewhere if i == self.i else self.proxy.socket(i)},{self.options}" for i in range(4)]
         self.take_over(self.argv(ports=0, specs=specs))
         self.works(fe, link)
         self.assertFalse(self.proxy.socket(self.i).exists())
@@ -609,7 +608,7 @@ class Failures(Base):
             peer.read(part)
             peer.close()
             self.goes_on("it is gone")
-        procs.wait_until(lambda: self.proxy.settled_fds() == fds, "all fds are closed", 30, 0.01)
+        procs.wait_until(lambda: self.proxy.settled_fds() == fds, "all fds are closed", interval=0.01)
 
     def test_gone_without_reading_a_byte(self):
         self.script().close()

@@ -6,7 +6,7 @@ import socket
 import struct
 
 from . import abi
-from .frontend import HEADER, STATE, U64, Closed, INT_BYTES
+from .frontend import HEADER, LIMIT, STATE, U64, Closed, INT_BYTES
 
 LINK_HEADER = struct.Struct("<HHIII")
 BACKEND_UP = struct.Struct("<QII")
@@ -71,7 +71,7 @@ class Packet:
 class Link:
     """A link, from HELLO on. Methods that receive check what they receive."""
 
-    def __init__(self, path, timeout=10, sock=None):
+    def __init__(self, path, timeout=LIMIT, sock=None):
         self.sock = sock or socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.settimeout(timeout)
         try:
