@@ -256,13 +256,15 @@ void fake_connect(struct fake *f, uint64_t features)
 static void set_up_ring(struct fake *f, unsigned int i)
 {
 	struct vq_drv_layout l = vq_drv_layout(FAKE_QUEUE);
+	struct vq_drv_mode mode = { .event_idx = f->features & VIRTIO_FEATURE(F_EVENT_IDX),
+				    .packed = f->features & VIRTIO_FEATURE(F_RING_PACKED),
+				    .in_order = f->features & VIRTIO_FEATURE(F_IN_ORDER) };
 
 	f->ring_at[i] = ALIGN_UP(fake_alloc(f, l.bytes + 4096), 4096u);
-	assert_int_equal(vq_drv_init(&f->drv[i], f->mem + f->ring_at[i], FAKE_QUEUE,
-				     f->features & VIRTIO_FEATURE(F_EVENT_IDX)),
-			 0);
+	assert_int_equal(vq_drv_init_mode(&f->drv[i], f->mem + f->ring_at[i], FAKE_QUEUE, mode), 0);
 	assert_int_equal(fake_state(f, VHOST_USER_SET_VRING_NUM, i, FAKE_QUEUE), 0);
-	assert_int_equal(fake_state(f, VHOST_USER_SET_VRING_BASE, i, 0), 0);
+	assert_int_equal(
+		fake_state(f, VHOST_USER_SET_VRING_BASE, i, mode.packed ? FAKE_PACKED_BASE : 0), 0);
 	assert_int_equal(fake_addr(f, i, f->ring_at[i]), 0);
 }
 
@@ -287,6 +289,70 @@ void fake_restart_ring(struct fake *f, unsigned int ring)
 	assert_int_equal(fake_state(f, VHOST_USER_GET_VRING_BASE, ring, 0), 0);
 	set_up_ring(f, ring);
 	assert_int_equal(fake_vring_fd(f, VHOST_USER_SET_VRING_KICK, ring, true), 0);
+}
+
+static void wake(void *ctx, unsigned int worker)
+{
+}
+
+struct be_switch *fake_switch(struct fake *ports, unsigned int num, unsigned int workers,
+			      const char *options, uint64_t now_ns)
+{
+	static const struct switch_ops ops = { .wake = wake };
+	size_t bytes = ALIGN_UP(switch_bytes(workers), (size_t)64);
+	struct be_options o;
+	struct text error;
+	struct be_switch *sw;
+	void *mem = aligned_alloc(64, bytes);
+
+	assert_non_null(mem);
+	be_options_init(&o);
+	assert_int_equal(be_options_line(&o, options, &error), 0);
+	memset(mem, 0xa5, bytes); /* nothing may rely on zeroed memory */
+	sw = switch_make(mem, workers);
+	switch_set_ops(sw, &ops);
+	for (unsigned int i = 0; i < num; i++) {
+		char name[2] = { (char)('a' + i), 0 };
+
+		fake_init(&ports[i], name, i, &o);
+		switch_add_port(sw, &ports[i].port);
+	}
+	assert_int_equal(switch_init(sw, &o, 42, &error), 0);
+	fake_time(sw, now_ns);
+	return sw;
+}
+
+void fake_switch_free(struct be_switch *sw, struct fake *ports, unsigned int num)
+{
+	/* One that a failed test left awake would be waited for. */
+	for (unsigned int i = 1; i < sw->num_workers; i++)
+		sw->workers[i].gate.asleep |= 1;
+	for (unsigned int i = 0; i < num; i++)
+		fake_free(&ports[i]);
+	free(sw);
+}
+
+void fake_time(struct be_switch *sw, uint64_t now_ns)
+{
+	switch_set_time(sw, now_ns);
+	for (unsigned int i = 1; i < sw->num_workers; i++)
+		worker_set_time(&sw->workers[i], now_ns);
+}
+
+unsigned int fake_step(struct be_switch *sw, unsigned int worker)
+{
+	return worker ? worker_round(&sw->workers[worker]) : switch_poll(sw);
+}
+
+void fake_finish(struct be_switch *sw)
+{
+	/* A port that is ahead of the others lets one round pass. */
+	for (unsigned int idle = 0; idle < 3; idle++) {
+		for (unsigned int i = 0; i < sw->num_workers; i++) {
+			if (fake_step(sw, i))
+				idle = 0;
+		}
+	}
 }
 
 void fake_disconnect(struct be_switch *sw, struct fake *f)

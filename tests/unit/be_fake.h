@@ -18,6 +18,8 @@
 #define FAKE_BYTES (4u << 20)
 #define FAKE_RINGS 4 /* that have ring memory */
 #define FAKE_QUEUE 256
+/* SET_VRING_BASE of an empty packed ring: both wrap counters are 1. */
+#define FAKE_PACKED_BASE 0x80008000u
 
 struct fake {
 	struct port port;
@@ -47,6 +49,21 @@ extern const struct be_ops fake_ops;
 void fake_init(struct fake *f, const char *name, unsigned int index,
 	       const struct be_options *options);
 void fake_free(struct fake *f);
+
+/*
+ * A switch of ports a, b, c ... (not connected yet) in memory that was not zeroed. Its workers are stepped by the
+ * test, in one thread; those from 1 on begin asleep, as far as pausing goes, since they are never in the middle of
+ * anything.
+ */
+struct be_switch *fake_switch(struct fake *ports, unsigned int num, unsigned int workers,
+			      const char *options, uint64_t now_ns);
+void fake_switch_free(struct be_switch *sw, struct fake *ports, unsigned int num);
+/* Tells all workers the time. */
+void fake_time(struct be_switch *sw, uint64_t now_ns);
+/* A round of one worker. Returns how much there was to do. */
+unsigned int fake_step(struct be_switch *sw, unsigned int worker);
+/* Rounds of all of them, until there is nothing left to do. */
+void fake_finish(struct be_switch *sw);
 
 /* Sends one message through port_message() and port_step() until it is done. Its result. */
 int fake_send(struct fake *f, struct vhost_user_msg *msg, unsigned int num_fds);

@@ -31,22 +31,7 @@ static unsigned int done[PORTS][2]; /* transmitted by each pair */
 
 static void start(const char *options)
 {
-	struct be_options o;
-	struct text error;
-
-	be_options_init(&o);
-	assert_int_equal(be_options_line(&o, options, &error), 0);
-	sw = aligned_alloc(64, ALIGN_UP(switch_bytes(1), (size_t)64));
-	memset(sw, 0xa5, switch_bytes(1)); /* nothing may rely on zeroed memory */
-	switch_make(sw, 1);
-	for (unsigned int i = 0; i < PORTS; i++) {
-		char name[2] = { (char)('a' + i), 0 };
-
-		fake_init(&ports[i], name, i, &o);
-		switch_add_port(sw, &ports[i].port);
-	}
-	assert_int_equal(switch_init(sw, &o, 42, &error), 0);
-	switch_set_time(sw, START);
+	sw = fake_switch(ports, PORTS, 1, options, START);
 	for (unsigned int i = 0; i < PORTS; i++) {
 		uint8_t *frame;
 
@@ -69,9 +54,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	for (unsigned int i = 0; i < PORTS; i++)
-		fake_free(&ports[i]);
-	free(sw);
+	fake_switch_free(sw, ports, PORTS);
 	return 0;
 }
 

@@ -595,7 +595,7 @@ static void positions_of_packed_rings(void **state)
 
 	begin_kept(V1 | PROTO | VIRTIO_FEATURE(F_RING_PACKED));
 	ring = (void *)(f.mem + f.ring_at[1]);
-	assert_int_equal(stop_and_base(1), 0x00000000);
+	assert_int_equal(stop_and_base(1), FAKE_PACKED_BASE);
 	assert_int_equal(fake_state(&f, VHOST_USER_SET_VRING_BASE, 1, 0x80008000), 0);
 	for (uint16_t i = 0; i < 4; i++)
 		ring[i] = (struct vring_packed_desc){ FAKE_GPA, 64, i, VRING_PACKED_DESC_F_AVAIL };

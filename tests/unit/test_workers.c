@@ -37,26 +37,10 @@ static void wake(void *ctx, unsigned int worker)
 static void start(const char *options)
 {
 	static const struct switch_ops ops = { .wake = wake };
-	size_t bytes = ALIGN_UP(switch_bytes(WORKERS), (size_t)64);
-	struct be_options o;
-	struct text error;
-	void *mem = aligned_alloc(64, bytes);
 
-	assert_non_null(mem);
-	be_options_init(&o);
-	assert_int_equal(be_options_line(&o, options, &error), 0);
-	memset(mem, 0xa5, bytes); /* nothing may rely on zeroed memory */
 	memset(wakes, 0, sizeof(wakes));
-	sw = switch_make(mem, WORKERS);
+	sw = fake_switch(ports, PORTS, WORKERS, options, 1000000000000);
 	switch_set_ops(sw, &ops);
-	for (unsigned int i = 0; i < PORTS; i++) {
-		char name[2] = { (char)('a' + i), 0 };
-
-		fake_init(&ports[i], name, i, &o);
-		switch_add_port(sw, &ports[i].port);
-	}
-	assert_int_equal(switch_init(sw, &o, 42, &error), 0);
-	switch_set_time(sw, 1000000000000);
 }
 
 static int setup(void **state)
@@ -67,19 +51,13 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	/* One that a failed test left awake would be waited for. */
-	for (unsigned int i = 1; i < WORKERS; i++)
-		sw->workers[i].gate.asleep |= 1;
-	for (unsigned int i = 0; i < PORTS; i++)
-		fake_free(&ports[i]);
-	free(sw);
+	fake_switch_free(sw, ports, PORTS);
 	return 0;
 }
 
-/* Workers 1 and up begin asleep, as far as pausing goes: here they are never in the middle of anything. */
 static unsigned int step(unsigned int worker)
 {
-	return worker ? worker_round(&sw->workers[worker]) : switch_poll(sw);
+	return fake_step(sw, worker);
 }
 
 static void step_all(void)
