@@ -31,6 +31,7 @@
 	X(ADDRESSES_FULL, addresses_full) /* no room to learn it */                                \
 	X(TURN_WAITS, turn_waits)	  /* rounds in which it had more than its share */         \
 	X(RATE_WAITS, rate_waits)	  /* rounds in which its rate limit was used up */         \
+	X(MAIL_WAITS, mail_waits)	  /* times its frames waited for a busy worker */          \
 	X(KICK_FLOODS, kick_floods)	  /* times its kicks were held off */                      \
 	X(CONTROL_WAITS, control_waits)	  /* times its messages had to wait */                     \
 	PORT_DROPS(X)
@@ -51,7 +52,7 @@
 	X(DROP_OFFLOAD, drop_offload)		/* cannot be segmented in software */              \
 	X(DROP_RING, drop_ring_broken)                                                             \
 	X(DROP_DOWN, drop_receiver_down)      /* no receive ring is started */                     \
-	X(DROP_WORKER_BUSY, drop_worker_busy) /* mail of the worker that serves it is full */
+	X(DROP_WORKER_BUSY, drop_worker_busy) /* flooded frames: its worker had no time */
 
 enum port_counter {
 #define X(NAME, text) CTR_##NAME,

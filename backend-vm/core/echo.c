@@ -20,11 +20,13 @@ void echo_burst(struct worker *w)
 		struct net_frame *f = &burst->frames[i];
 		unsigned int num = w->isa->forward(w, i);
 
-		if (num)
+		if (num) {
 			i += num - 1;
-		else if (f->drop != CTR_COUNT)
+		} else if (f->drop != CTR_COUNT) {
 			worker_count(w, port, f->drop, 1);
-		else
-			worker_deliver(w, port, f);
+		} else if (!worker_deliver(w, port, f)) {
+			worker_put_back(w, i);
+			break;
+		}
 	}
 }

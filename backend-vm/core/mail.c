@@ -9,6 +9,10 @@
  *
  * The second copy is charged to the sender (turns.h) by the worker that makes it.
  *
+ * A frame that finds the mailbox full stays in its transmit ring, and those behind it with it: a worker looks into its
+ * mailboxes in each round, whatever its receivers do, so that does not take long. So the room of a mailbox is
+ * shared out by the turns of those who send through it. Only a copy of a flooded frame, which others got, is dropped.
+ *
  * An address is told to the others when it is new, has moved, or was refreshed (once a second). One that finds the
  * mailbox full is told again with the next refresh.
  */
@@ -43,14 +47,12 @@ static struct mail *mail_new(struct worker *w, unsigned int to, uint32_t len, bo
 	return m;
 }
 
-void worker_mail_frame(struct worker *w, const struct vring *vr, const struct net_frame *f)
+bool worker_mail_frame(struct worker *w, const struct vring *vr, const struct net_frame *f)
 {
 	struct mail *m = mail_new(w, vr->owner, f->len, false);
 
-	if (!m) {
-		worker_count(w, vr->port, CTR_DROP_WORKER_BUSY, 1);
-		return;
-	}
+	if (!m)
+		return false;
 	m->kind = MAIL_FRAME;
 	m->port = (uint8_t)vr->port->index;
 	m->ring = vr->index;
@@ -59,6 +61,7 @@ void worker_mail_frame(struct worker *w, const struct vring *vr, const struct ne
 	m->from = (uint8_t)w->burst.port->index;
 	net_frame_copy(f, m->bytes);
 	w->burst.extra += TURN_BYTES(f->len);
+	return true;
 }
 
 void worker_tell_learned(struct worker *w, uint64_t mac, const struct port *port)
@@ -99,30 +102,34 @@ static void mail_frame(struct worker *w, const struct mail *m)
 	turn_charge(w, w->sw->ports[m->from], TURN_COPY(f->len) + w->burst.extra);
 }
 
-static unsigned int mail_box(struct worker *w, struct mailbox *mb)
+static unsigned int mail_box(struct worker *w, struct mailbox *mb, bool all)
 {
 	const struct mail *m;
 	unsigned int num = 0;
 	/* No more than is there now, or a busy sender keeps us from our own rings. */
-	uint32_t end = mailbox_look(mb), len;
+	uint32_t end = mailbox_look(mb), before = mb->read, len;
 
-	for (; mb->read != end && (m = mailbox_take(mb, &len)); num++) {
-		if (m->kind == MAIL_FRAME)
-			mail_frame(w, m);
-		else
+	for (; mb->read != end && (m = mailbox_take(mb, &len)); before = mb->read, num++) {
+		if (m->kind == MAIL_LEARNED) {
 			fdb_learn(&w->fdb, m->mac, m->port, w->now);
+		} else if (all || turn_mail(w, w->sw->ports[m->from])) {
+			mail_frame(w, m);
+		} else {
+			mb->read = before;
+			break;
+		}
 	}
 	mailbox_release(mb);
 	return num;
 }
 
-unsigned int worker_take_mail(struct worker *w)
+unsigned int worker_take_mail(struct worker *w, bool all)
 {
 	unsigned int num = 0;
 
 	for (unsigned int i = 0; i < w->sw->num_workers; i++) {
 		if (i != w->index)
-			num += mail_box(w, switch_box(w->sw, i, w->index));
+			num += mail_box(w, switch_box(w->sw, i, w->index), all);
 	}
 	if (num)
 		net_flush(w);

@@ -56,7 +56,7 @@ void switch_pause(struct be_switch *sw)
 			sw->workers[i].now = sw->workers[0].now;
 	}
 	for (unsigned int i = 0; i < sw->num_workers; i++) {
-		worker_take_mail(&sw->workers[i]);
+		worker_take_mail(&sw->workers[i], true);
 		/* What was put off with rings that may get another owner: calls to decide, buffers to take. */
 		net_settle(&sw->workers[i]);
 		net_idle(&sw->workers[i]);

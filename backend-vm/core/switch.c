@@ -88,7 +88,8 @@ static unsigned int switch_flood(struct worker *w, const struct port *from, stru
 
 		if (to == from || !to->num_rx)
 			continue;
-		worker_deliver(w, to, f);
+		if (!worker_deliver(w, to, f))
+			worker_count(w, to, CTR_DROP_WORKER_BUSY, 1);
 		num++;
 	}
 	if (num)
@@ -125,7 +126,10 @@ void switch_burst(struct worker *w)
 		} else if (f->drop != CTR_COUNT) {
 			worker_count(w, port, f->drop, 1);
 		} else if (f->out != OUT_FLOOD) {
-			worker_deliver(w, w->sw->ports[f->out], f);
+			if (!worker_deliver(w, w->sw->ports[f->out], f)) {
+				worker_put_back(w, i);
+				break;
+			}
 			copies++;
 		} else {
 			num = switch_flood(w, port, f);

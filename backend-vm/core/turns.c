@@ -111,6 +111,29 @@ void turn_charge_limit(struct worker *w, uint64_t bytes)
 	rate_charge(&b->port->limit, w->now_ns, bytes, num);
 }
 
+void turn_passes(struct worker *w, const struct port *port)
+{
+	w->turns.ports &= ~BIT_U32(port->index);
+}
+
+bool turn_mail(struct worker *w, const struct port *port)
+{
+	const struct turns *ts = &w->turns;
+	struct turn *t = &w->turn[port->index];
+
+	if (t->spent < ts->poorest)
+		t->spent = ts->poorest;
+	if (t->spent - ts->poorest <= TURN_MAIL_LEAD)
+		return true;
+	if (ts->busy) {
+		worker_count(w, port, CTR_TURN_WAITS, 1);
+		return false;
+	}
+	/* What it takes while nobody wants it is not held against it. */
+	t->spent = ts->poorest + TURN_MAIL_LEAD;
+	return true;
+}
+
 static bool more_than_one(uint32_t mask)
 {
 	return mask & (mask - 1);
@@ -130,6 +153,7 @@ void turns_end(struct worker *w)
 	/* It never falls: who was idle has been lifted to it. */
 	if (ts->ports)
 		ts->poorest = poorest;
+	ts->busy = ts->ports;
 	ts->sending |= ts->ports;
 	ts->ports = 0;
 	ts->round++;

@@ -14,7 +14,12 @@
  * others wait for it, TURN_LEAD and one round, is less than a ring of 256 entries takes up of short frames at a fair
  * share. A port alone has neither waits nor cuts, only its account kept: one addition per burst.
  *
- * A port with a rate limit (rate.h) that has used it up has nothing to send as far as all this goes.
+ * What a port sends through a mailbox costs it at the worker that takes it from there, too. While rings of that worker
+ * have frames, mail of a port that is TURN_MAIL_LEAD ahead of the poorest of them stays in the mailbox until the next
+ * round; otherwise all of it is taken.
+ *
+ * A port with a rate limit (rate.h) that has used it up has nothing to send as far as all this goes, and
+ * neither has one whose frames wait for room in a mailbox (mail.c).
  */
 #ifndef VVU_CORE_TURNS_H
 #define VVU_CORE_TURNS_H
@@ -32,6 +37,7 @@ struct vring;
 #define TURN_BYTES(n)	       ((n) / 4)
 #define TURN_COST	       16000u /* of one port's bursts of a round: one of long frames is within it */
 #define TURN_LEAD	       8000u
+#define TURN_MAIL_LEAD	       65536u
 #define TURN_HEAVY	       4000u /* of a burst: one of short frames is not */
 #define TURN_ROUNDS	       4096u /* that a port counts as sending after its last burst, or twice that */
 #define TURN_COPY(len)	       (TURN_FRAME + TURN_BYTES(len))
@@ -57,6 +63,7 @@ struct turns {
 	uint32_t heavy; /* had a costly burst since the last change of age */
 	uint32_t were_heavy;
 	bool contended;	  /* more than one of those */
+	bool busy;	  /* some port had something to send in the last round */
 	uint64_t poorest; /* of those that had something to send in the last round */
 };
 
@@ -71,6 +78,12 @@ bool turn_cuts(const struct worker *w, const struct port *port);
 void turn_charge(struct worker *w, const struct port *port, uint64_t cost);
 /* What is left of the burst, of so many bytes, has gone out: takes it from the port's limits. */
 void turn_charge_limit(struct worker *w, uint64_t bytes);
+
+/* Nothing of the port's burst could be sent: nobody waits for it in this round. */
+void turn_passes(struct worker *w, const struct port *port);
+
+/* There is mail of the port: whether it may be taken now. */
+bool turn_mail(struct worker *w, const struct port *port);
 
 /* The round is over. */
 void turns_end(struct worker *w);

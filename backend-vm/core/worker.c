@@ -33,16 +33,25 @@ void worker_ring_broken(struct worker *w, struct vring *vr)
 	w->to_wake |= BIT_U32(0);
 }
 
-void worker_deliver(struct worker *w, struct port *to, struct net_frame *f)
+bool worker_deliver(struct worker *w, struct port *to, struct net_frame *f)
 {
 	struct vring *vr = net_rx_ring(to, f);
 
 	if (!vr)
 		worker_count(w, to, CTR_DROP_DOWN, 1);
 	else if (vr->owner != w->index)
-		worker_mail_frame(w, vr, f);
+		return worker_mail_frame(w, vr, f);
 	else
 		net_deliver(w, vr, f);
+	return true;
+}
+
+void worker_put_back(struct worker *w, unsigned int i)
+{
+	net_tx_untake(w, w->burst.num - i);
+	worker_count(w, w->burst.port, CTR_MAIL_WAITS, 1);
+	if (!i)
+		turn_passes(w, w->burst.port);
 }
 
 /* virtio-net: a disabled transmit ring is emptied, its frames go nowhere (vhost-user §Ring states). */
@@ -122,7 +131,7 @@ unsigned int worker_round(struct worker *w)
 	if (w->sw->num_workers > 1) {
 		if (w->index)
 			worker_gate(w);
-		mails = worker_take_mail(w);
+		mails = worker_take_mail(w, false);
 	}
 	if (w->index == 0)
 		switch_rarps(w);

@@ -105,8 +105,11 @@ void worker_set_time(struct worker *w, uint64_t now_ns);
 /* One round: what came by mail, then the rings. Returns how much there was; 0: nothing. */
 unsigned int worker_round(struct worker *w);
 
-/* Delivers a frame to a port, or counts there why not. */
-void worker_deliver(struct worker *w, struct port *to, struct net_frame *f);
+/*
+ * Delivers a frame to a port, or counts there why not. False: there is no room in the mailbox that it has to go
+ * through.
+ */
+bool worker_deliver(struct worker *w, struct port *to, struct net_frame *f);
 
 /*
  * The ring turned out to be broken (vr->vq.broken says how): the worker leaves it alone from now on, and the control
@@ -122,14 +125,17 @@ void worker_ring_broken(struct worker *w, struct vring *vr);
 bool worker_arm(struct worker *w);
 void worker_disarm(struct worker *w);
 
-/* mail.c: the frame goes to the owner of a receive ring, or is counted as dropped when that one is too busy. */
-void worker_mail_frame(struct worker *w, const struct vring *vr, const struct net_frame *f);
+/* The frames of the burst from number i on stay where they are, until there is room in a mailbox. */
+void worker_put_back(struct worker *w, unsigned int i);
+
+/* mail.c: the frame goes to the owner of a receive ring. False: there is no room. */
+bool worker_mail_frame(struct worker *w, const struct vring *vr, const struct net_frame *f);
 /* The others are to know the address. */
 void worker_tell_learned(struct worker *w, uint64_t mac, const struct port *port);
 /* Makes mail visible; after it, worker_wake(w->to_wake) is due. */
 void worker_publish_mail(struct worker *w);
-/* Does what came by mail; how much it was. */
-unsigned int worker_take_mail(struct worker *w);
+/* Does what came by mail; how much it was. all: also what is not due yet (turns.h). */
+unsigned int worker_take_mail(struct worker *w, bool all);
 bool worker_has_mail(const struct worker *w);
 
 /*

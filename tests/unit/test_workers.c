@@ -359,6 +359,7 @@ static void offloads_cross(void **state)
 				 at.payload + (i < 20 ? 1448 : 1040));
 }
 
+/* Nobody has heard of the receiver: what is for all can't wait. */
 static void full_mailboxes_drop_and_count(void **state)
 {
 	const uint32_t len = 60000;
@@ -383,6 +384,156 @@ static void full_mailboxes_drop_and_count(void **state)
 	expect_none(1);
 	assert_int_equal(ctr(1, CTR_TX_FRAMES) + busy, sent);
 	assert_int_equal(switch_frames_dropped(sw), busy);
+}
+
+/* Ports 0 and 3 are served by one worker, port 1, whose address is known, by another. */
+static void connect_across(uint32_t buffers, uint32_t bytes)
+{
+	for (unsigned int i = 0; i < PORTS; i++)
+		connect(i, BASE, 1);
+	assert_int_equal(owner(0, 0), owner(3, 0));
+	assert_int_not_equal(owner(0, 0), owner(1, 0));
+	fake_rx_post(&ports[1], buffers, bytes);
+	make(0xff, 2, 60, 0);
+	fake_tx(&ports[1], NULL, frame, 60);
+	step_all();
+	fake_tx_done(&ports[1]);
+}
+
+static void full_mailboxes_make_senders_wait(void **state)
+{
+	const uint32_t len = 60000;
+	unsigned int a, b, next[5] = { 0 };
+	uint64_t dropped;
+
+	connect_across(30, 64000);
+	a = owner(0, 0);
+	b = owner(1, 0);
+	dropped = switch_frames_dropped(sw);
+	for (uint32_t i = 0; i < 12; i++) {
+		make(2, 1, len, i);
+		fake_tx(&ports[0], NULL, frame, len);
+		if (i >= 3)
+			continue;
+		make(2, 4, len, i);
+		fake_tx(&ports[3], NULL, frame, len);
+	}
+	for (unsigned int i = 0; i < 10; i++)
+		step(a);
+	/* As much as there is room for; the rest is where it was, and keeps the worker awake. */
+	assert_int_equal(fake_tx_done(&ports[0]) + fake_tx_done(&ports[3]), 8);
+	assert_int_equal(ctr(0, CTR_RX_FRAMES) + ctr(3, CTR_RX_FRAMES), 8);
+	assert_true(ctr(0, CTR_MAIL_WAITS) && ctr(3, CTR_MAIL_WAITS));
+	assert_int_equal(step(a), 0);
+	assert_true(worker_arm(&sw->workers[a]));
+	worker_disarm(&sw->workers[a]);
+	for (unsigned int i = 0; i < 30; i++) {
+		step(b);
+		step(a);
+	}
+	step(b);
+	for (unsigned int i = 0; i < 15; i++) {
+		uint8_t from;
+
+		assert_int_equal(fake_rx(&ports[1], NULL, got), len);
+		from = got[11];
+		assert_true(from == 1 || from == 4);
+		make(2, from, len, next[from]++);
+		assert_memory_equal(got, frame, len);
+	}
+	assert_int_equal(next[1], 12);
+	expect_none(1);
+	assert_int_equal(switch_frames_dropped(sw), dropped);
+}
+
+/* Makes num frames of the port available, all of them with the bytes at at. */
+static void flood(unsigned int port, unsigned int num, uint32_t at, uint32_t len)
+{
+	struct fake *f = &ports[port];
+
+	fake_tx_done(f);
+	for (; num && f->drv[1].num_free; num--)
+		assert_int_equal(vq_drv_add(&f->drv[1], fake_gpa(at), 12 + len, false, at), 0);
+}
+
+/* More goes into a mailbox than there is room for until it is looked into: a modest sender has its share of that. */
+static void room_in_mailboxes_is_shared_out(void **state)
+{
+	const uint32_t len = 2500;
+	uint32_t at[PORTS];
+	unsigned int num[5] = { 0 }, sent = 0;
+	uint64_t dropped;
+
+	connect_across(FAKE_QUEUE, 2560);
+	dropped = switch_frames_dropped(sw);
+	for (unsigned int i = 0; i < PORTS; i += 3) {
+		at[i] = fake_alloc(&ports[i], 12 + len);
+		make(2, (uint8_t)(i + 1), len, i);
+		memcpy(ports[i].mem + at[i] + 12, frame, len);
+	}
+	for (unsigned int i = 0; i < 50; i++) {
+		for (unsigned int k = 0; k < 20; k++) {
+			flood(0, 32, at[0], len);
+			/* In the rounds between it has no turn that the flooder would have to wait for. */
+			if (k % 5 == 0) {
+				flood(3, 16, at[3], len);
+				sent += 16;
+			}
+			step(owner(0, 0));
+		}
+		step(owner(1, 0));
+		while (fake_rx(&ports[1], NULL, got) == (int)len)
+			num[got[11]]++;
+		/* Some of those of the last time are still posted; those of the time before are free. */
+		ports[1].next = (2u + i % 2) << 20;
+		fake_rx_post(&ports[1], ports[1].drv[0].num_free, 2560);
+	}
+	/* What is missing waits for the last look. */
+	assert_in_range(num[4], sent - 64, sent);
+	assert_true(num[1] >= num[4] && num[1] + num[4] >= 50 * 190);
+	assert_int_equal(switch_frames_dropped(sw), dropped);
+}
+
+/* A port that floods from another worker is one of several, for the worker that has to do with it. */
+static void mail_is_no_larger_share(void **state)
+{
+	const uint32_t len = 60;
+	uint32_t at[2];
+	uint64_t own, mail;
+
+	connect_across(FAKE_QUEUE, 2048);
+	/* Port 0 sends to port 1, which sends to port 2. */
+	for (unsigned int i = 0; i < 2; i++) {
+		at[i] = fake_alloc(&ports[i], 12 + len);
+		make((uint8_t)(i + 2), (uint8_t)(i + 1), len, i);
+		memcpy(ports[i].mem + at[i] + 12, frame, len);
+	}
+	assert_int_not_equal(owner(2, 0), owner(1, 0));
+	make(0xff, 3, 60, 0);
+	fake_tx(&ports[2], NULL, frame, 60);
+	step_all();
+	own = ctr(1, CTR_RX_FRAMES);
+	mail = ctr(1, CTR_TX_FRAMES) + ctr(1, CTR_DROP_NO_BUFFERS);
+	for (unsigned int i = 0; i < 2000; i++) {
+		/* The worker that floods has nothing else to do. */
+		for (unsigned int k = 0; k < 10; k++) {
+			flood(0, 32, at[0], len);
+			step(owner(0, 0));
+		}
+		flood(1, 32, at[1], len);
+		step(owner(1, 0));
+		step(owner(2, 0));
+	}
+	own = ctr(1, CTR_RX_FRAMES) - own;
+	mail = ctr(1, CTR_TX_FRAMES) + ctr(1, CTR_DROP_NO_BUFFERS) - mail;
+	assert_true(own > 2000 * 31);
+	assert_in_range(mail * 100 / own, 80, 130);
+	assert_true(ctr(0, CTR_TURN_WAITS) > 1000);
+	/* Nothing else to do: all of it, as soon as that is known. */
+	assert_true(worker_has_mail(&sw->workers[owner(1, 0)]));
+	step(owner(1, 0));
+	step(owner(1, 0));
+	assert_false(worker_has_mail(&sw->workers[owner(1, 0)]));
 }
 
 static void rarp_crosses(void **state)
@@ -619,6 +770,9 @@ int main(void)
 		T(every_length_crosses),
 		T(offloads_cross),
 		T(full_mailboxes_drop_and_count),
+		T(full_mailboxes_make_senders_wait),
+		T(room_in_mailboxes_is_shared_out),
+		T(mail_is_no_larger_share),
 		T(rarp_crosses),
 		T(pause_empties_mailboxes),
 		T(questions_do_not_pause),
