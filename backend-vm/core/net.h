@@ -37,11 +37,11 @@
 #define NET_HEAD       64  /* bytes read of a plain frame */
 #define NET_HEAD_SUPER 192 /* of one with offloads: room for every header we understand */
 #define NET_MRG_MAX    256 /* receive buffers one frame may be spread over */
+/* Bytes of a receive buffer that was not looked at yet, about. */
+#define NET_MRG_ABOUT 1536
 
 /* Chains of a burst lie one behind the other, each as long as its segments. */
 #define NET_ARENA_BYTES (sizeof(struct vq_chain) + 32768)
-
-struct worker;
 
 struct worker;
 

@@ -47,6 +47,9 @@ bool net_rx_refill(struct worker *w, struct vring *vr);
 /* net_isa.put for whatever the buffers taken ahead are no good for. */
 bool net_rx_put(struct worker *w, struct vring *to, struct net_source *s);
 
+/* Puts the source into receive buffers, as it is, if the sender may have them (share.h). False: dropped and counted. */
+bool net_put(struct worker *w, struct vring *to, struct net_source *s);
+
 /* Does in software what the receiver did not negotiate. False: counted as dropped, or (cut) not all delivered. */
 bool net_deliver_cut(struct worker *w, struct vring *to, struct net_frame *f);
 bool net_deliver_csum(struct worker *w, struct vring *to, struct net_frame *f);

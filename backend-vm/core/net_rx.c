@@ -203,6 +203,30 @@ bool net_rx_put(struct worker *w, struct vring *vr, struct net_source *s)
 	return true;
 }
 
+/* Buffers that a frame will take, about. */
+static uint32_t net_rx_need(const struct vring *vr, uint32_t len)
+{
+	const struct vring_ahead *a = &vr->ahead;
+	uint32_t each = a->used < a->num ? a->ones[a->used].len : NET_MRG_ABOUT;
+	uint32_t need = (vr->port->hdr_len + len - 1) / each + 1;
+
+	if (!vr->port->mrg_rxbuf)
+		return 1;
+	return need < NET_MRG_MAX ? need : NET_MRG_MAX;
+}
+
+bool net_put(struct worker *w, struct vring *to, struct net_source *s)
+{
+	if (likely(!to->slow))
+		return w->isa->put(w, to, s);
+	if (!share_admits(w, to, net_rx_need(to, s->len)))
+		return net_drop(w, to, CTR_DROP_NO_BUFFERS);
+	if (!w->isa->put(w, to, s))
+		return false;
+	share_charge(w, to, s->hdr.num_buffers);
+	return true;
+}
+
 static bool net_takes_super(const struct port *to, uint8_t gso_type)
 {
 	if ((gso_type & VIRTIO_NET_HDR_GSO_ECN) && !to->rx_ecn)
@@ -210,7 +234,7 @@ static bool net_takes_super(const struct port *to, uint8_t gso_type)
 	return GSO_TYPE(gso_type) == VIRTIO_NET_HDR_GSO_TCPV4 ? to->rx_tso4 : to->rx_tso6;
 }
 
-static bool net_deliver_any(struct worker *w, struct vring *vr, struct net_frame *f)
+bool net_deliver(struct worker *w, struct vring *vr, struct net_frame *f)
 {
 	const struct port *to = vr->port;
 	struct net_source s = {
@@ -231,21 +255,7 @@ static bool net_deliver_any(struct worker *w, struct vring *vr, struct net_frame
 		s.rest = net_cursor(f);
 		cursor_skip(&s.rest, f->hdr_len + f->head_len);
 	}
-	return w->isa->put(w, vr, &s);
-}
-
-bool net_deliver(struct worker *w, struct vring *vr, struct net_frame *f)
-{
-	bool done;
-
-	if (likely(!vr->share.on))
-		return net_deliver_any(w, vr, f);
-	if (!share_admits(w, vr))
-		return net_drop(w, vr, CTR_DROP_NO_BUFFERS);
-	done = net_deliver_any(w, vr, f);
-	if (done)
-		share_charge(w, vr, f->len);
-	return done;
+	return net_put(w, vr, &s);
 }
 
 void net_flush(struct worker *w)

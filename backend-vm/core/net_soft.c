@@ -14,7 +14,7 @@ static bool net_put_flat(struct worker *w, struct vring *to, const uint8_t *fram
 {
 	struct net_source s = { .head = frame, .head_len = len, .len = len };
 
-	return w->isa->put(w, to, &s);
+	return net_put(w, to, &s);
 }
 
 /* For a receiver without TSO: true when all of it was delivered. */

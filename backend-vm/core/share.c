@@ -8,6 +8,15 @@ static bool more_than_one(uint32_t mask)
 	return mask & (mask - 1);
 }
 
+static uint32_t ports_in(uint32_t mask)
+{
+	uint32_t num = 0;
+
+	for (; mask; mask &= mask - 1)
+		num++;
+	return num;
+}
+
 static uint32_t sender(const struct worker *w)
 {
 	return w->burst.port->index;
@@ -36,7 +45,7 @@ static void share_begin(struct worker *w, struct vring *vr)
 		.second = w->now,
 		.senders = senders,
 		.greedy = senders,
-		.reserve_max = vr->vq.size / 2u,
+		.reserve_max = vr->vq.size,
 	};
 	vr->slow = true;
 }
@@ -65,17 +74,33 @@ static bool share_age(struct worker *w, struct vring *vr)
 	return false;
 }
 
+/* The port has a frame for it: shares the ring out if another one has, too. */
+static void share_look(struct worker *w, struct vring *vr)
+{
+	struct ring_share *s = &vr->share;
+
+	s->senders |= BIT_U32(sender(w));
+	if (more_than_one(s->senders | s->sent))
+		share_begin(w, vr);
+}
+
 void share_starved(struct worker *w, struct vring *vr)
 {
 	struct ring_share *s = &vr->share;
 
 	if (s->on)
 		return;
-	if (s->second != w->now)
+	if (s->second != w->now) {
 		share_age(w, vr);
-	s->senders |= BIT_U32(sender(w));
-	if (more_than_one(s->senders | s->sent))
-		share_begin(w, vr);
+		s->watched = false;
+	}
+	share_look(w, vr);
+	if (s->on || s->watched)
+		return;
+	s->watch = true;
+	s->watched = true;
+	s->given = 0;
+	vr->slow = true;
 }
 
 /* More than n buffers are there. */
@@ -109,42 +134,51 @@ static int32_t above_level(const struct ring_share *s, uint32_t port)
 }
 
 /* What the port must leave in the ring. */
-static uint32_t to_leave(struct vring *vr, uint32_t port)
+static uint32_t to_leave(struct vring *vr, uint32_t port, uint32_t need)
 {
 	struct ring_share *s = &vr->share;
-	uint32_t most = vr->vq.size / 2u;
+	uint32_t leave, more;
 
 	if (above_level(s, port) >= 0 && s->stale)
 		share_level(s);
 	if (above_level(s, port) < 0 && !is_greedy(s, port)) {
-		s->wanted++;
+		s->wanted += need;
 		return 0;
 	}
 	/* There are more buffers than it seemed. */
-	if (s->reserve_max < most && has_more(vr, 4 * s->reserve_max))
+	if (s->reserve_max < vr->vq.size && has_more(vr, 2 * s->reserve_max + 1))
 		s->reserve_max = s->reserve_max ? 2 * s->reserve_max : 1;
-	/* The greedy ones that have had more wait for the others. */
-	return reserve_now(s) + (above_level(s, port) > 0 ? reserve_now(s) / 4 : 0);
+	leave = reserve_now(s);
+	if (above_level(s, port) <= 0)
+		return leave;
+	/* The greedy ones that have had more wait for the others, who may not come. */
+	more = (vr->vq.size - leave) / 2;
+	return leave + (leave / 4 < more ? leave / 4 : more);
 }
 
-bool share_admits(struct worker *w, struct vring *vr)
+bool share_admits(struct worker *w, struct vring *vr, uint32_t need)
 {
 	struct ring_share *s = &vr->share;
 	uint32_t port = sender(w), least, leave;
 
-	if (s->second != w->now && share_age(w, vr))
+	if (s->watch)
+		share_look(w, vr);
+	if (!s->on || (s->second != w->now && share_age(w, vr)))
 		return true;
 	s->senders |= BIT_U32(port);
 	least = s->level - vr->vq.size;
 	if ((int32_t)(s->spent[port] - least) < 0)
 		s->spent[port] = least;
-	leave = to_leave(vr, port);
+	leave = to_leave(vr, port, need);
 	if (!leave)
 		return true;
-	if (has_more(vr, leave)) {
+	if (has_more(vr, leave + need - 1)) {
 		s->gave = true;
 		return true;
 	}
+	/* Whoever takes the next buffer finds out. */
+	if (vr->vq.broken)
+		return true;
 	s->refused = true;
 	s->needed = true;
 	if (above_level(s, port) >= 0 && !(s->greedy & BIT_U32(port))) {
@@ -154,11 +188,23 @@ bool share_admits(struct worker *w, struct vring *vr)
 	return false;
 }
 
+/* Of the ring, for those below the level: all but a fair share of each of the greedy, half of it in any case. */
+static uint32_t reserve_most(const struct vring *vr)
+{
+	const struct ring_share *s = &vr->share;
+	uint32_t greedy = ports_in(s->greedy | s->were_greedy);
+	uint32_t all = ports_in(s->senders | s->sent);
+
+	if (greedy * 2 >= all)
+		return vr->vq.size / 2u;
+	return vr->vq.size - vr->vq.size * (greedy ? greedy : 1) / all;
+}
+
 /* As many buffers were given as the ring has room for. */
 static void share_lap(struct vring *vr)
 {
 	struct ring_share *s = &vr->share;
-	uint32_t least = vr->vq.size / 8u, most = vr->vq.size / 2u, reserve = 2 * s->wanted;
+	uint32_t least = vr->vq.size / 8u, most = reserve_most(vr), reserve = 2 * s->wanted;
 
 	if (least > SHARE_RESERVE)
 		least = SHARE_RESERVE;
@@ -173,14 +219,21 @@ static void share_lap(struct vring *vr)
 	s->greedy = 0;
 }
 
-void share_charge(struct worker *w, struct vring *vr, uint32_t len)
+void share_charge(struct worker *w, struct vring *vr, uint32_t num)
 {
 	struct ring_share *s = &vr->share;
-	uint32_t cost = SHARE_COST(len);
 
-	s->spent[sender(w)] += cost;
+	s->given += num;
+	if (!s->on) {
+		/* Gone round. */
+		if (s->watch && s->given >= vr->vq.size) {
+			s->watch = false;
+			vr->slow = vr->failed;
+		}
+		return;
+	}
+	s->spent[sender(w)] += num;
 	s->stale = true;
-	s->given += cost;
 	if (s->given >= vr->vq.size)
 		share_lap(vr);
 }
