@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "host-proxy/claim.h"
 #include "host-proxy/port.h"
 #include "host-proxy/recover.h"
 #include "host-proxy/relay.h"
@@ -83,8 +84,11 @@ void link_close(struct link *l)
 	recovery_drop(l->recovery);
 	l->recovery = NULL;
 	replace_lost(l);
-	if (port && port->next == l)
+	if (port && port->next == l) {
 		port->next = NULL;
+		if (port->session)
+			port->session->left = 0;
+	}
 	if (port && port->link == l) {
 		port->link = NULL;
 		if (port->session && (port->session->kept || session_announced(port->session)))
@@ -234,6 +238,8 @@ static void flush_queue(struct link *l)
 static bool check_hello(struct link *l, const struct wire_packet *in, char *why, size_t bytes)
 {
 	const struct link_hello *hello = &in->pkt.body.hello;
+	bool replaces = hello->flags & LINK_HELLO_REPLACEMENT;
+	bool keeps = hello->flags & LINK_HELLO_KEPT;
 	struct port *port;
 
 	if (in->pkt.hdr.kind != LINK_HELLO || hello->magic != LINK_MAGIC) {
@@ -261,19 +267,20 @@ static bool check_hello(struct link *l, const struct wire_packet *in, char *why,
 		link_end(port->link, "the VMM is gone");
 	if (port->next && watch_hung_up(port->next->sock))
 		link_end(port->next, "the VMM is gone");
-	if (port->link && port->next) {
+	if (port->next && (port->link || (replaces && !keeps))) {
 		snprintf(why, bytes, "port %s has a replacement already: %s (pid %d)",
 			 port->conf->name, port->next->who, port->next->pid);
 		return false;
 	}
-	if (port->link && !(hello->flags & LINK_HELLO_REPLACEMENT)) {
+	/* Two VMMs may come with what was one proxy's session (claim.h). */
+	if (port->link && !replaces && !(keeps && port->link->recovery)) {
 		snprintf(why, bytes, "port %s is taken by %s (pid %d)", port->conf->name,
 			 port->link->who, port->link->pid);
 		return false;
 	}
 	l->port = port;
-	l->replaces = (hello->flags & LINK_HELLO_REPLACEMENT) != 0;
-	l->keeps = (hello->flags & LINK_HELLO_KEPT) != 0;
+	l->replaces = replaces;
+	l->keeps = keeps;
 	l->kept_session = hello->session;
 	return true;
 }
@@ -294,13 +301,14 @@ static void on_hello(struct link *l, const struct wire_packet *in)
 	event_del(&l->timer);
 	if (!link_set_state(l, LINK_READY))
 		return;
-	if (l->port->link)
+	if (l->port->link || (!l->keeps && claim_waits(l)))
 		l->port->next = l;
 	else
 		l->port->link = l;
 	l->port->count.links++;
 	if (l->keeps) {
-		l->recovery = recovery_begin(l->port, l->kept_session, l->port->link == l);
+		l->recovery = recovery_begin(l->port, l->kept_session,
+					     l->port->link == l || l->port->link->recovery);
 		if (!l->recovery) {
 			link_end(l, "out of memory");
 			return;
@@ -311,24 +319,9 @@ static void on_hello(struct link *l, const struct wire_packet *in)
 		port_log(l->port, LOG_L_INFO, "linked by %s (pid %d)", l->who, l->pid);
 }
 
-static void on_kept(struct link *l, const struct link_kept *kept)
-{
-	struct recovery *r = l->recovery;
-	const char *why;
-
-	event_del(&l->timer);
-	l->recovery = NULL;
-	why = recovery_end(r, kept);
-	if (!why)
-		return;
-	port_log(l->port, LOG_L_WARN, "session %u, that %s kept, ends: %s", l->kept_session, l->who,
-		 why);
-	link_session_down(l, l->kept_session, why);
-}
-
 static void on_back_end_up(struct link *l, const struct link_backend_up *up)
 {
-	if (l->recovery) {
+	if (l->recovery && !l->claims) {
 		link_end(l, "BACKEND_UP before KEPT");
 		return;
 	}
@@ -441,10 +434,10 @@ static void on_packet(struct link *l, struct wire_packet *in)
 		return;
 	case LINK_RECORD:
 	case LINK_KEPT:
-		if (!l->recovery)
+		if (!l->recovery || l->claims)
 			link_end(l, "records that nobody asked for");
 		else if (in->pkt.hdr.kind == LINK_KEPT)
-			on_kept(l, &in->pkt.body.kept);
+			claim_made(l, &in->pkt.body.kept);
 		else
 			recovery_record(l->recovery, &in->pkt.body.record, in->fds, in->num_fds);
 		return;

@@ -46,12 +46,15 @@ struct link {
 	int pid;
 	char who[LINK_PORT_NAME_MAX + 1]; /* as the VMM calls itself */
 	struct link_backend_up back_end;
-	bool replaces;		   /* HELLO said REPLACEMENT, and SERVING has not been said */
-	bool refused;		   /* cannot take over what it is to replace */
-	bool retired;		   /* REPLACED has been said */
-	bool retiring;		   /* is port->next, and was replaced by port->link */
-	struct recovery *recovery; /* HELLO said KEPT, and KEPT has not come; else NULL */
-	bool keeps;		   /* HELLO said KEPT */
+	bool replaces; /* HELLO said REPLACEMENT, and SERVING has not been said */
+	bool refused;  /* cannot take over what it is to replace */
+	bool retired;  /* REPLACED has been said */
+	bool retiring; /* is port->next, and was replaced by port->link */
+	struct recovery *
+		recovery; /* HELLO said KEPT, and whose the session is has not been decided; else NULL */
+	bool claims;	  /* KEPT has come: kept (claim.h) */
+	struct link_kept kept;
+	bool keeps; /* HELLO said KEPT */
 	uint32_t kept_session;
 	uint64_t up_ns; /* when the back-end came up last; CLOCK_MONOTONIC */
 	/* Packets that the socket did not take, oldest first; their fds are duplicates of our own.

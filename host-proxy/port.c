@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "host-proxy/claim.h"
 #include "host-proxy/given.h"
 #include "host-proxy/link.h"
 #include "host-proxy/session.h"
@@ -185,12 +186,16 @@ static void update_session(struct port *port, bool can_take)
 
 void port_update(struct port *port)
 {
-	bool up;
+	bool up, claimed;
 
+	claims_settle(port);
 	replace_update(port);
-	up = port->link && port->link->state == LINK_UP;
+	/* Whoever waits is not the front-end's who may come with a session. */
+	claimed = port->link && port->link->recovery;
+	up = port->link && port->link->state == LINK_UP && !claimed;
 	if (port->session) {
-		update_session(port, up && link_can_take(port->link));
+		if (!claimed)
+			update_session(port, up && link_can_take(port->link));
 		if (port->session)
 			session_update_interest(port->session);
 	} else if (port->conf->mode == PORT_CLIENT && up &&

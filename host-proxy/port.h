@@ -65,6 +65,7 @@ struct port {
 	enum move move;		 /* to next; from START on to link */
 	int move_pid;		 /* the VMM that takes over */
 	bool move_failed;	 /* it will not */
+	bool settling;		 /* in claims_settle() */
 	struct port_offers offers;
 	struct listener listener; /* server mode */
 	struct event retry_ev;	  /* client mode */

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "host-proxy/claim.h"
 #include "host-proxy/given.h"
 #include "host-proxy/link.h"
 #include "host-proxy/port.h"
@@ -181,6 +182,7 @@ int proxy_open(struct proxy *p, struct event_base *base, const struct proxy_conf
 	p->started_ns = proxy_now_ns();
 	together_open(p);
 	replace_open(p);
+	claims_open(p);
 	*what = "memory";
 	p->ports = calloc(conf->num_ports, sizeof(*p->ports));
 	if (!p->ports)
@@ -206,6 +208,7 @@ void proxy_close(struct proxy *p)
 		port_close(&p->ports[i]);
 	together_close(p);
 	replace_close(p);
+	claims_close(p);
 	proxy_reap(p);
 	free(p->ports);
 	p->ports = NULL;

@@ -52,7 +52,9 @@ struct proxy {
 	struct session_list dead_sessions;
 	struct event together_ev; /* together.h */
 	struct event replace_ev;  /* replace.h */
-	uint32_t last_session;	  /* number of the last session, on whichever port */
+	bool young; /* VMMs that were linked to the proxy before us may still come (claim.h) */
+	struct event young_ev;
+	uint32_t last_session; /* number of the last session, on whichever port */
 	uint64_t started_ns;
 	struct given *given;	 /* sockets to use in place of those that we would open */
 	struct control *control; /* NULL: none */

@@ -59,12 +59,18 @@ void records_answered(struct session *s, uint32_t seq)
 	s->dirty.answer = true;
 }
 
-bool records_told(const struct session *s)
+/* All but that the front-end has its answer. */
+static bool records_sent(const struct session *s)
 {
 	const struct records_dirty *d = &s->dirty;
 
-	return !d->session && !d->mark && !d->answer && !d->regions && !d->rings[0] &&
-	       !d->rings[1] && !d->rings[2] && !d->rings[3];
+	return !d->session && !d->mark && !d->regions && !d->rings[0] && !d->rings[1] &&
+	       !d->rings[2] && !d->rings[3];
+}
+
+bool records_told(const struct session *s)
+{
+	return records_sent(s) && !s->dirty.answer;
 }
 
 bool records_begin_reading(struct session *s)
@@ -164,6 +170,18 @@ static unsigned int make_ring(const struct session_ring *ring, struct record_rin
 	return num;
 }
 
+/* An answer that the front-end has not read goes with us: then the session can't go on. */
+static uint32_t mark_flags(const struct session *s)
+{
+	uint32_t flags = s->dirty.reading ? RECORD_MARK_READING : 0;
+
+	if (s->state == SESSION_STOPPING && !s->out_waits)
+		flags |= RECORD_MARK_LEAVING;
+	if (s->state == SESSION_REPLAY && !s->out_waits)
+		flags |= RECORD_MARK_COMING;
+	return flags;
+}
+
 unsigned int record_make(const struct session *s, enum record_kind kind, uint32_t index,
 			 struct link_record *out, int fds[LINK_RECORD_FDS_MAX])
 {
@@ -198,7 +216,7 @@ unsigned int record_make(const struct session *s, enum record_kind kind, uint32_
 	case RECORD_MARK:
 		data.mark = (struct record_mark){
 			.seq = s->seq,
-			.flags = s->dirty.reading ? RECORD_MARK_READING : 0,
+			.flags = mark_flags(s),
 		};
 		bytes = sizeof(data.mark);
 	}
@@ -211,12 +229,31 @@ unsigned int record_make(const struct session *s, enum record_kind kind, uint32_
 
 /* --- sending --- */
 
+/*
+ * A ring that is stopped at the old VMM, and starts at the new one, runs as far as the next proxy is concerned:
+ * where it has got to is in the region of ring positions, and as long as nobody has noted anything there, it is
+ * the base.
+ */
+static void ring_on_its_way(const struct session *s, uint32_t index, struct link_record *record)
+{
+	struct record_ring ring;
+
+	if (!s->rings[index].running || s->rings[index].served)
+		return;
+	memcpy(&ring, record->data, sizeof(ring));
+	ring.flags &= ~(uint32_t)RECORD_RING_TRACKED;
+	ring.flags |= RECORD_RING_SERVED | (s->inflight_told ? RECORD_RING_TRACKED : 0u);
+	memcpy(record->data, &ring, sizeof(ring));
+}
+
 static void send_record(struct session *s, enum record_kind kind, uint32_t index)
 {
 	struct link_packet pkt = { .hdr = { .kind = LINK_RECORD, .session = s->id } };
 	int fds[LINK_RECORD_FDS_MAX] = { -1, -1, -1, -1 };
 	unsigned int num = record_make(s, kind, index, &pkt.body.record, fds);
 
+	if (kind == RECORD_RING && (s->state == SESSION_STOPPING || s->state == SESSION_REPLAY))
+		ring_on_its_way(s, index, &pkt.body.record);
 	link_transmit(s->port->link, &pkt, LINK_RECORD_HDR + pkt.body.record.bytes, fds, num);
 }
 
@@ -232,13 +269,20 @@ static bool next_ring(struct session *s, uint32_t *index)
 	return false;
 }
 
+static void send_answered(struct session *s)
+{
+	struct link_packet pkt = {
+		.hdr = { .kind = LINK_ANSWERED, .seq = s->dirty.answered, .session = s->id },
+	};
+
+	s->dirty.answer = false;
+	link_transmit(s->port->link, &pkt, 0, NULL, 0);
+}
+
 /* The mark after what it vouches for, and last that the front-end has its answer. */
 static void send_next(struct session *s)
 {
 	struct records_dirty *d = &s->dirty;
-	struct link_packet pkt = {
-		.hdr = { .kind = LINK_ANSWERED, .seq = d->answered, .session = s->id },
-	};
 	uint32_t index;
 
 	if (d->session) {
@@ -256,9 +300,16 @@ static void send_next(struct session *s)
 		d->mark = false;
 		send_record(s, RECORD_MARK, 0);
 	} else {
-		d->answer = false;
-		link_transmit(s->port->link, &pkt, 0, NULL, 0);
+		send_answered(s);
 	}
+}
+
+void records_replayed(struct session *s)
+{
+	if (s->dirty.answer && !s->out_waits)
+		send_answered(s);
+	if (s->state == SESSION_UP)
+		records_all(s);
 }
 
 void records_flush(struct session *s)
@@ -270,4 +321,14 @@ void records_flush(struct session *s)
 			return;
 		send_next(s);
 	}
+}
+
+bool records_give(struct session *s)
+{
+	enum session_state state = s->state;
+
+	while (s->state == state && link_can_take(s->port->link) && !records_told(s) &&
+	       !(records_sent(s) && s->out_waits))
+		send_next(s);
+	return s->state == state && records_sent(s);
 }

@@ -8,6 +8,9 @@
  * the records know of, and whether bytes of the front-end's next message may have been read
  * already. So whoever has the records knows whether they tell all. Nothing queues: records_dirty
  * says what is to be sent, and the front-end is not read while anything is.
+ *
+ * While the session goes from one VMM to another (replace.h) both have them at last, and the marks say which of the
+ * two is which: the old one's before its first ring is stopped, the new one's before its first ring is started.
  */
 #ifndef HOST_PROXY_RECORD_H
 #define HOST_PROXY_RECORD_H
@@ -85,6 +88,10 @@ struct record_ring {
 ABI_SIZE(struct record_ring, 56);
 
 #define RECORD_MARK_READING 0x1
+#define RECORD_MARK_LEAVING 0x2 /* another VMM is to have it: its rings may be stopped */
+#define RECORD_MARK_COMING                                                                         \
+	0x4 /* another VMM had it, whose rings are stopped: they may have been started here */
+#define RECORD_MARK_KNOWN 0x7
 
 struct record_mark {
 	le32 seq;
@@ -117,6 +124,13 @@ void records_answered(struct session *s, uint32_t seq);
 bool records_told(const struct session *s);
 /* Sends as far as the link takes. May end the link. */
 void records_flush(struct session *s);
+/* The session is UP after a replay: all of it. What the back-end has answered was ours. May end the link. */
+void records_replayed(struct session *s);
+/*
+ * The session is STOPPING or REPLAY: the same, as of one on its way between VMMs. True: port->link has been told
+ * all. May end the link.
+ */
+bool records_give(struct session *s);
 
 /*
  * Before bytes of the front-end are read, and after. False: the VMM does not know of it yet, don't

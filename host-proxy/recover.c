@@ -23,6 +23,8 @@ struct recovery {
 	uint32_t regions;
 	uint64_t rings[RINGS_MAX / 64];
 	uint32_t seq;	 /* of the mark */
+	uint32_t flags;	 /* likewise */
+	bool shared;	 /* who has its sockets, too, may go on with it */
 	const char *why; /* it cannot go on; static text */
 	struct vhost_user_region region[VHOST_USER_MEM_SLOTS_MAX];
 	uint8_t repeats[VHOST_USER_MEM_SLOTS_MAX];
@@ -42,6 +44,8 @@ struct recovery *recovery_begin(struct port *port, uint32_t session, bool serves
 		return NULL;
 	}
 	r->s->id = session;
+	r->s->borrowed =
+		true; /* the VMM has its sockets until it has been told what becomes of it */
 	if (!session)
 		r->why = "a session has no number 0";
 	else if (!serves)
@@ -218,13 +222,25 @@ static const char *apply_ring(struct recovery *r, uint32_t index, const struct r
 
 static const char *apply_mark(struct recovery *r, const struct record_mark *in)
 {
-	if (r->has_mark || (in->flags & ~(uint32_t)RECORD_MARK_READING))
+	if (r->has_mark || (in->flags & ~(uint32_t)RECORD_MARK_KNOWN) ||
+	    ((in->flags & RECORD_MARK_LEAVING) && (in->flags & RECORD_MARK_COMING)))
 		return "its mark makes no sense";
 	if (in->flags & RECORD_MARK_READING)
 		return "the last proxy was reading a message";
 	r->has_mark = true;
 	r->seq = in->seq;
+	r->flags = in->flags;
 	return NULL;
+}
+
+bool recovery_leaves(const struct recovery *r)
+{
+	return !r->why && (r->flags & RECORD_MARK_LEAVING);
+}
+
+bool recovery_moves(const struct recovery *r)
+{
+	return r->flags & (RECORD_MARK_LEAVING | RECORD_MARK_COMING);
 }
 
 static const char *apply(struct recovery *r, const struct link_record *record, int *fds,
@@ -302,9 +318,10 @@ static const char *finish(struct recovery *r, const struct link_kept *kept)
 
 	if (!r->has_session || !r->has_mark)
 		return "records are missing";
-	if (kept->unanswered)
+	/* What came after the mark of one on its way is not the front-end's. */
+	if (!recovery_moves(r) && kept->unanswered)
 		return "a request was left unanswered";
-	if (kept->received != r->seq)
+	if (!recovery_moves(r) && kept->received != r->seq)
 		return "the last proxy died over a message";
 	why = finish_memory(r);
 	return why ? why : finish_rings(r);
@@ -312,7 +329,7 @@ static const char *finish(struct recovery *r, const struct link_kept *kept)
 
 void recovery_borrow(struct recovery *r)
 {
-	r->s->borrowed = true;
+	r->shared = true;
 }
 
 const char *recovery_take(struct recovery *r, struct session **out)
@@ -364,6 +381,7 @@ const char *recovery_end(struct recovery *r, const struct link_kept *kept)
 	if (!why)
 		why = make_room(r, text, sizeof(text));
 	if (why) {
+		s->borrowed = r->shared;
 		recovery_drop(r);
 		return why;
 	}

@@ -13,6 +13,10 @@ struct recovery;
 
 /* The VMM of port kept a session of this number; serves: it has the port. NULL: out of memory. */
 struct recovery *recovery_begin(struct port *port, uint32_t session, bool serves);
+/* The VMM is the old one in a replacement: the session may be the new one's by now (record.h). */
+bool recovery_leaves(const struct recovery *r);
+/* It was on its way, to or from: the VMM can't just go on with it. */
+bool recovery_moves(const struct recovery *r);
 /* One record. Fds that it takes are set to -1. */
 void recovery_record(struct recovery *r, const struct link_record *record, int *fds,
 		     unsigned int num_fds);
@@ -21,7 +25,7 @@ void recovery_record(struct recovery *r, const struct link_record *record, int *
  * fds are closed. Frees r in any case.
  */
 const char *recovery_end(struct recovery *r, const struct link_kept *kept);
-/* A proxy hands the session over itself, and has it until it is taken. */
+/* Another VMM may go on with it, or the proxy that hands it over: if it ends here that is not to hang up. */
 void recovery_borrow(struct recovery *r);
 /*
  * That was all of a session that a proxy hands over itself, so that no doubt is left. NULL: *out is the session, that

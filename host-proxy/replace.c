@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "host-proxy/replace.h"
 
+#include "host-proxy/claim.h"
 #include "host-proxy/link.h"
 #include "host-proxy/port.h"
 #include "host-proxy/relay.h"
@@ -18,9 +19,12 @@ static uint32_t next_running(const struct session *s, uint32_t index)
 	return index;
 }
 
-/* Asks as many as the link takes. False: the link is dead, or the session. */
+/* Asks as many as the link takes. False: there is more to tell it; or the link is dead, or the session. */
 static bool ask_rings(struct session *s)
 {
+	/* Its VMM keeps the session until the new one has it, and knows first that it is on its way. */
+	if (!records_give(s))
+		return false;
 	while (link_can_take(s->port->link)) {
 		struct link_packet pkt = { .hdr = { .kind = LINK_FRONTEND, .session = s->id } };
 		struct vhost_user_msg *msg = &pkt.body.msg;
@@ -62,6 +66,7 @@ void replace_reply(struct session *s, uint32_t seq, const struct vhost_user_msg 
 	ring->base = msg->payload.state.num;
 	ring->has_base = true;
 	ring->served = false;
+	records_ring(s, index);
 	s->stop.answered = index + 1;
 }
 
@@ -120,7 +125,9 @@ void replace_done(struct port *port)
 bool replace_busy(const struct proxy *p)
 {
 	for (unsigned int i = 0; i < p->num_ports; i++) {
-		if (p->ports[i].move)
+		const struct port *port = &p->ports[i];
+
+		if (port->move || (port->next && !port->link))
 			return true;
 	}
 	return false;
@@ -173,7 +180,7 @@ void replace_update(struct port *port)
 {
 	struct link *next = port->next;
 
-	if (!port->link && next && next->state != LINK_DEAD) {
+	if (!port->link && next && next->state != LINK_DEAD && !claim_waits(next)) {
 		/* The old one is gone; or the new one, and the old one has it again. */
 		if (!next->retiring) {
 			port->move = MOVE_NONE;
@@ -188,7 +195,7 @@ void replace_update(struct port *port)
 		}
 	}
 	if (port->link && port->link->replaces && port->link->state == LINK_UP && !port->move &&
-	    (!port->session || port->session->state == SESSION_HELD))
+	    !port->link->recovery && (!port->session || port->session->state == SESSION_HELD))
 		replace_done(port);
 	if (heir(port) || port->move)
 		replace_wake(port->proxy);
@@ -213,7 +220,11 @@ static bool can_begin(const struct port *port)
 {
 	const struct session *s = port->session;
 
-	if (port->next->state != LINK_UP || port->next->refused)
+	if (port->next->state != LINK_UP || port->next->refused || !port->link ||
+	    port->link->recovery)
+		return false;
+	/* It has given a session back, and is the first to go on with it. */
+	if (port->link->keeps && !port->link->up_ns)
 		return false;
 	return !s || s->state == SESSION_HELD || s->state == SESSION_UP ||
 	       (s->state == SESSION_AWAY && !s->kept);
@@ -318,10 +329,8 @@ static void change_hands(struct port *port)
 		port->next->retiring = true;
 	if (!s || s->state != SESSION_STOPPING)
 		return;
-	if (port->next) {
+	if (port->next)
 		join(port->proxy, port->next->pid, port->move_pid);
-		link_session_down(port->next, s->id, "another VMM takes over");
-	}
 	together_over(s);
 	together_lost(s, port->move_pid);
 	session_moved(s);

@@ -9,9 +9,12 @@
  *   STOP_EVEN once), and when all have answered those of even index. Where rings come in pairs the odd
  *             ones are those that the device reads from: nothing is read that has no receiver any more,
  *             and no ring ever has two owners
- *   START     all have answered: the links change places, the rings start where they stopped, the even
- *             ones of all ports first (together.h)
+ *   START     all have answered: the links change places, the new VMM is given the records, the rings start where
+ *             they stopped, the even ones of all ports first (together.h)
  *   -         all run: SERVING to the new VMM, REPLACED to the old one
+ *
+ * The old VMM has its sessions, with stopped rings, until REPLACED. So whenever we are killed one of the two
+ * has a session with its records, or both have (claim.h).
  *
  * If a link of the new VMM is lost before that, or it cannot have a session, all ports stay with the old
  * VMM, or go back to it (by a replay).

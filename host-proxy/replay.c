@@ -383,7 +383,10 @@ static enum step_result set_bases(struct session *s, struct outgoing *o)
 		if (HAS_MESSAGE(o))
 			return STEP_MORE;
 	}
-	return STEP_DONE;
+	/* From its first start on the session is the new VMM's, whatever becomes of us. */
+	if (r->index++ == s->num_rings)
+		records_all(s);
+	return records_give(s) ? STEP_DONE : STEP_WAIT;
 }
 
 /* Starts every second ring from index on. */

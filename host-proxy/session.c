@@ -88,9 +88,10 @@ void session_not_next(struct session *s)
 
 static void leave_next(struct session *s, const char *why)
 {
-	uint32_t id = s->heir.id;
+	uint32_t id = s->heir.id ? s->heir.id : s->left;
 
 	s->heir.id = 0;
+	s->left = 0;
 	if (id && s->port->next)
 		link_session_down(s->port->next, id, why);
 }
@@ -370,20 +371,36 @@ void session_attach_kept(struct session *s)
 
 void session_go_on(struct session *s)
 {
+	struct port *port = s->port;
+
 	if (!session_set_state(s, SESSION_UP))
 		return;
 	s->kept = false;
 	s->away_ns = 0;
 	session_restart_timer(s);
-	port_log(s->port, LOG_L_INFO, "session %u: pid %d goes on, as its VMM kept it", s->id,
-		 s->pid);
-	link_notice(s->port->link, LINK_SESSION_UP, s->id);
+	port_log(port, LOG_L_INFO, "session %u: pid %d goes on, as its VMM kept it", s->id, s->pid);
+	if (link_notice(port->link, LINK_SESSION_UP, s->id))
+		replace_done(port);
+}
+
+/* A ring that runs somewhere nobody has noted. */
+static bool position_is_lost(const struct session *s)
+{
+	for (uint32_t i = 0; i < s->num_rings; i++) {
+		const struct session_ring *ring = &s->rings[i];
+
+		if (ring->running && ring->served && !ring->tracked)
+			return true;
+	}
+	return false;
 }
 
 void session_not_kept(struct session *s)
 {
 	s->kept = false;
 	session_restart_timer(s);
+	if (position_is_lost(s))
+		session_end(s, BY_BACK_END, false, "no ring positions for the next back-end");
 }
 
 void session_resume(struct session *s)
@@ -452,18 +469,6 @@ void session_start_away(struct session *s)
 		 s->pid, s->uid);
 }
 
-/* A ring that runs somewhere nobody has noted. */
-static bool position_is_lost(const struct session *s)
-{
-	for (uint32_t i = 0; i < s->num_rings; i++) {
-		const struct session_ring *ring = &s->rings[i];
-
-		if (ring->running && ring->served && !ring->tracked)
-			return true;
-	}
-	return false;
-}
-
 void session_lost(struct session *s, const char *why)
 {
 	if (position_is_lost(s)) {
@@ -512,6 +517,7 @@ void session_stop(struct session *s)
 	if (!session_set_state(s, SESSION_STOPPING))
 		return;
 	s->stop = (struct stop){ 0 };
+	s->dirty.mark = true;
 	s->away_ns = proxy_now_ns();
 	event_add(&s->timer, &stop_time);
 }
@@ -521,6 +527,7 @@ void session_moved(struct session *s)
 	if (!session_set_state(s, SESSION_REPLAY))
 		return;
 	channel_lost(s);
+	s->left = s->port->next ? s->id : 0;
 	s->id = s->heir.id;
 	s->seq = s->heir.seq;
 	s->inflight_told = s->heir.inflight_told;
@@ -564,11 +571,14 @@ void session_replayed(struct session *s)
 	if (!session_set_state(s, SESSION_UP))
 		return;
 	s->lost_with = 0;
+	s->left = 0; /* REPLACED ends it there */
 	s->replays++;
 	s->port->count.replays++;
 	s->away_ns = 0;
 	session_restart_timer(s);
-	records_all(s);
+	records_replayed(s);
+	if (s->state != SESSION_UP)
+		return;
 	port_log(s->port, LOG_L_INFO,
 		 "session %u: pid %d goes on with the new back-end after %llu ms", s->id, s->pid,
 		 (unsigned long long)(away / 1000000));

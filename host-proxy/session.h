@@ -159,6 +159,8 @@ struct session {
 	int lost_with; /* the pid of a VMM: sessions with the same come back together; 0: alone */
 	struct stop stop;
 	struct session_heir heir;
+	uint32_t
+		left; /* its number at port->next, which had it before and keeps its records; 0: none */
 	uint32_t replays;
 	uint64_t away_ns; /* since when it has been away; 0: it is not */
 
@@ -198,7 +200,7 @@ void session_discard(struct session *s);
 void session_attach_kept(struct session *s);
 /* Its VMM has a back-end that is up: UP. */
 void session_go_on(struct session *s);
-/* Its VMM has lost it: AWAY as any other. */
+/* Its VMM has lost it: AWAY as any other. Ends it if no other back-end could go on. */
 void session_not_kept(struct session *s);
 /* HELD, and the back-end is up: tells it and starts to relay. */
 void session_start(struct session *s);

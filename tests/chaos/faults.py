@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The kinds of faults: how often each comes, and what it does to the world. Each function returns words for the log."""
 
+import time
+
 from . import hostile
 from .world import HOSTILE
 
@@ -41,6 +43,22 @@ def vmm_replace(world, _rng):
     if not world.wait_for(lambda: world.vmms.ripe() and world.linked()):
         return "not done: no VMM serves all ports"
     return "" if world.vmms.replace() else "not done: one is being replaced"
+
+
+def replace_proxy_kill(world, rng):
+    """A replacement, and SIGKILL of the proxy in the middle of it: anywhere, or when a session is on its way."""
+    if not world.wait_for(lambda: world.vmm_has_all() and world.linked()) or not world.vmms.replace():
+        return "not done: no VMM has all sessions"
+    until = time.monotonic() + rng.uniform(0, 0.2)
+    moving, later = rng.random() < 0.7, rng.uniform(0, 0.02)
+    while world.vmms.replacement and (not world.is_moving() if moving else time.monotonic() < until):
+        world.tick()
+        time.sleep(0.001)
+    if moving:
+        time.sleep(later)
+    states = world.ports()
+    world.kill_proxy()
+    return ",".join(sorted({port["state"] for port in states})) if states else ""
 
 
 def proxy_stop(world, rng):
@@ -97,6 +115,7 @@ KINDS = {
     "vmm-panic": (2, vmm_panic),
     "vmm-stop": (2, vmm_stop),
     "vmm-replace": (3, vmm_replace),
+    "replace-proxy-kill": (2, replace_proxy_kill),
     "proxy-stop": (2, proxy_stop),
     "proxy-kill": (3, proxy_kill),
     "proxy-upgrade": (2, proxy_upgrade),

@@ -190,6 +190,11 @@ class World:
             return False
         return self._kept(lambda port: port["state"] == "up")
 
+    def is_moving(self):
+        """Whether a session is on its way from one VMM to another."""
+        known = self.ports()
+        return bool(known) and any(port["state"] in ("moving", "stopping", "replay") for port in known)
+
     def wait_for(self, check):
         """Until that has been seen twice in a row, so that what was under way has arrived. False: not in time."""
         deadline, seen = time.monotonic() + KEPT_S, 0
