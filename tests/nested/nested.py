@@ -70,7 +70,7 @@ def entries(script, words, files=()):
 # The outer kernel ticks all the time, each tick programmed by the APIC itself: an interrupt that QEMU loses (watch.py) is
 # followed by another, where a kernel that programs each of its timer's interrupts by the last one would wait for ever.
 # A lock-up is a panic here, so that it ends the test; a host that runs nothing of ours for half a minute is none.
-KERNEL_ARGS = "console=ttyS0 quiet panic=-1 softlockup_panic=1 watchdog_thresh=60 mitigations=off nohz=off highres=off"
+KERNEL_ARGS = "console=ttyS0 quiet panic=-1 no_timer_check softlockup_panic=1 watchdog_thresh=60 mitigations=off nohz=off highres=off"
 
 
 def boot(session, name, kernel, initrd, timeout):
