@@ -165,6 +165,14 @@ void vring_call_due(struct port *port, struct vring *vr)
 	port->ops->call(port->ctx, vr->index);
 }
 
+void vring_settle(struct port *port, struct vring *vr)
+{
+	if (!vr->unsettled || !vr->has_call || !vq_dev_call_needed(&vr->vq))
+		return;
+	port->counters[CTR_CALLS]++;
+	port->ops->call(port->ctx, vr->index);
+}
+
 void vring_start(struct port *port, struct vring *vr)
 {
 	struct vq_dev_conf conf = {

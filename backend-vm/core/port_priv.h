@@ -33,6 +33,11 @@ void port_update(struct port *port);
 void vring_start(struct port *port, struct vring *vr);
 /* At this back-end for good; where it stopped stays noted for a successor. */
 void vring_stop(struct vring *vr);
+/*
+ * Calls the driver for what it was given last, if that is still to be decided (net_settle()) and wanted: once the ring
+ * has stopped nobody can decide it, and whoever starts it next has no reason to call.
+ */
+void vring_settle(struct port *port, struct vring *vr);
 /* Calls the driver of a ring that went on after a predecessor, once it can be called. */
 void vring_call_due(struct port *port, struct vring *vr);
 /* After a change of addresses or memory: the same ring at its (perhaps new) place, positions kept. */

@@ -180,6 +180,25 @@ static void calls_once_per_burst(void **state)
 	assert_int_equal(ports[0].calls[1], 1);
 }
 
+/* The driver had not yet said that it sleeps when the frame came, and it had not seen the frame when it said so. */
+static void stopped_before_the_call(void **state)
+{
+	connect_all(BASE);
+	fake_rx_post(&ports[1], 1, 1526);
+	ports[1].drv[0].avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	make(0xff, 1, 60, 1);
+	fake_tx(&ports[0], NULL, frame, 60);
+	assert_int_equal(switch_poll(sw), 1);
+	ports[1].drv[0].avail->flags = 0;
+	assert_int_equal(ports[1].calls[0], 0);
+	assert_int_equal(fake_state(&ports[1], VHOST_USER_GET_VRING_BASE, 0, 0), 0);
+	assert_int_equal(ports[1].calls[0], 1);
+	assert_int_equal(ctr(1, CTR_CALLS), 1);
+	expect(1, 60);
+	switch_poll(sw);
+	assert_int_equal(ports[1].calls[0], 1);
+}
+
 static void ages_and_moves(void **state)
 {
 	connect_all(BASE);
@@ -859,6 +878,7 @@ int main(void)
 		T(floods_then_learns),
 		T(many_frames_every_length),
 		T(calls_once_per_burst),
+		T(stopped_before_the_call),
 		T(ages_and_moves),
 		T(pinned_addresses),
 		T(drops_of_the_sender),
