@@ -99,6 +99,16 @@ def front_end_kill(world, _rng):
     return ""
 
 
+def qemu_kill(world, _rng):
+    """SIGKILL of the expendable guest's QEMU; the next one comes when its port is free."""
+    return world.visitor.kill()
+
+
+def guest_reboot(world, rng):
+    """The expendable guest's reset button, or a reboot from inside."""
+    return world.visitor.restart(rng.random() < 0.5)
+
+
 def _peer(what, where):
     def fault(world, rng):
         path = world.path.link if where is None else world.path.socket(HOSTILE[where])
@@ -108,6 +118,8 @@ def _peer(what, where):
     return fault
 
 
+# What needs QEMU guests.
+OF_GUESTS = ("qemu-kill", "guest-reboot")
 # kind: (how often, compared with the others; function)
 KINDS = {
     "vmm-kill": (3, vmm_kill),
@@ -121,6 +133,8 @@ KINDS = {
     "proxy-upgrade": (2, proxy_upgrade),
     "front-end-stop": (2, front_end_stop),
     "front-end-kill": (2, front_end_kill),
+    "qemu-kill": (2, qemu_kill),
+    "guest-reboot": (2, guest_reboot),
     "front-end-reconnect": (3, _peer(hostile.come_and_go, 1)),
     "hostile-message": (3, _peer(hostile.messages, 0)),
     "hostile-part": (1, _peer(hostile.half_a_message, 1)),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-What flows between front-ends while things break: scripted ones (pair.py), DPDK's (vvu-load) and QEMU guests. Each kind of stream
-says of its ports what has been lost, what was wrong, and when nothing came for long.
+What flows between front-ends while things break: scripted ones (pair.py), DPDK's (vvu-load) and QEMU guests (the one that is broken
+itself: visitor.py). Each kind of stream says of its ports what has been lost, what was wrong, and when nothing came for long.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Gap:
 
 
 class Stream:
-    """Base of the three."""
+    """Base of all kinds."""
 
     def __init__(self, world, name, ports):
         self.world, self.name, self.ports = world, name, ports
@@ -223,7 +223,7 @@ class Guests(Stream):
         for i, (src, dst) in enumerate(((0, 1), (1, 0))):
             port = 7001 + i
             sink = self.guests[dst].begin(f"nc -l -p {port} | sha256sum")
-            self.guests[dst].run(f"until grep -q ':{port:04X} 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; do usleep 10000; done")
+            traffic.wait_listening(self.guests[dst], port)
             source = self.guests[src].begin(
                 f"mkfifo /tmp/f{port}; sha256sum </tmp/f{port} >/tmp/s{port} & while [ ! -e /tmp/stop ]; do "
                 "dd if=/dev/urandom bs=16384 count=4 2>/dev/null; usleep 50000; done | "

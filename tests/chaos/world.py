@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
 What is broken in a chaos run: vvu-proxy, a back-end VM that `vvu run` starts again when it ends, front-ends with streams between
-them, ports for hostile ones. Everything but the hostile peers is done by the main thread.
+them, some of which are expendable, ports for hostile ones. Everything but what hostile peers do, and the own faults of the QEMU
+guest that is expendable, is done by the main thread.
 """
 
 import collections
@@ -15,9 +16,9 @@ import time
 from lib import backend, load, procs
 from proxy.frontend import Closed
 
-from . import pair, streams, vmms
+from . import pair, streams, visitor, vmms
 
-PAIR, LOAD, VICTIMS, HOSTILE, GUESTS = (0, 1), (2, 3), (4, 5), (6, 7), (8, 9)
+PAIR, LOAD, VICTIMS, HOSTILE, GUESTS, VISITOR = (0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10,)
 GONE_S = 45     # a session that no proxy has known for so long is lost: a VMM keeps it for 30 s
 KEPT_S = 15     # for one to get what the other one has
 STILL_S = 30    # a stream without a frame for so long, with a back-end, stands still
@@ -62,7 +63,7 @@ class World:
         # Hostile front-ends are sent what is flooded, and may send it again, cut short: not in the name of those that check.
         pins = [f"port.p{i:02}.mac={pair.mac(i).hex(':')}" for i in PAIR]
         pins += [f"port.p{i:02}.mac={load.mac(i)}" for i in LOAD]
-        self.path = backend.VmPath(session, (GUESTS if guests else HOSTILE)[-1] + 1, app=("switch", *pins),
+        self.path = backend.VmPath(session, (VISITOR if guests else HOSTILE)[-1] + 1, app=("switch", *pins),
                                    under=vmms.under_run(session))
         self.path.wait_up(180)
         self.vmms = vmms.Vmms(self)
@@ -75,8 +76,11 @@ class World:
         self.victims = streams.Pair(self, "victims", VICTIMS, 50, expendable=True)
         self.streams = [streams.Pair(self, "pair", PAIR), self.victims]
         # In the order in which they are ended: what is flooded goes to all of them, and vvu-load waits until nothing comes any more.
+        self.visitor = None         # QEMU's kind of victim
         if guests:
             self.streams.append(streams.Guests(self, "guest", GUESTS))
+            self.visitor = visitor.Visitor(self, "visitor", VISITOR, self.streams[-1])
+            self.streams.append(self.visitor)
         if dpdk:
             self.streams.append(streams.Load(self, "load", LOAD))
         self.progress = {}          # stream: (what has arrived, when)
@@ -184,11 +188,17 @@ class World:
 
     def vmm_has_all(self):
         """A VMM has all sessions, and will not lose them because of what it was told before: the proxy may die."""
+        return self._no_request() and self._kept(lambda port: port["state"] == "up")
+
+    def vmm_has(self, ports):
+        """The same of all sessions on these ports."""
+        known = self._no_request() and self.ports()
+        return bool(known) and all(known[p]["state"] == "up" for p in ports)
+
+    def _no_request(self):
+        """A VMM has no request in hand: when nobody answers that any more the session would end."""
         status = self.vmms.ripe()
-        # With a request in hand that nobody answers any more the session would end.
-        if not status or any(device.get("unanswered") for device in status["devices"].values()):
-            return False
-        return self._kept(lambda port: port["state"] == "up")
+        return bool(status) and not any(device.get("unanswered") for device in status["devices"].values())
 
     def is_moving(self):
         """Whether a session is on its way from one VMM to another."""
@@ -269,13 +279,12 @@ class World:
         """No faults any more: everything has to flow."""
         self.go_on(all_of_them=True)
         self.drain()
-        deadline = time.monotonic() + SETTLE_S
         procs.wait_until(lambda: self.tick() or (self.linked() and not self.vmms.replacement), "a back-end VM is up on all ports",
                          SETTLE_S)
         for stream in self.streams:
             if stream.losses:
                 continue
-            before = None
+            before, deadline = None, time.monotonic() + SETTLE_S
             while time.monotonic() < deadline:
                 self.tick()
                 now = stream.arrived()

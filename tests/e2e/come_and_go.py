@@ -27,7 +27,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 # pylint: disable=wrong-import-position
-from lib import footprint, procs, scenario
+from lib import footprint, procs, scenario, traffic
 from proxy import abi
 from proxy import test_hosted as hosted
 from proxy.frontend import F_IN_ORDER, F_RING_PACKED, FrontEnd, HEADER, Memory
@@ -296,9 +296,7 @@ def rebind(run, guest):
 
 def flap(run, guest):
     """The link goes down and up."""
-    for state, up in (("0", False), ("1", True)):
-        guest.qmp("set_link", name="n0", up=up)
-        guest.run(f"until [ $(cat /sys/class/net/eth0/carrier) = {state} ]; do usleep 10000; done")
+    guest.flap()
     run.note(f"{guest.name}: link off and on")
 
 
@@ -323,12 +321,7 @@ def reconnect(run, guest):
 
 def restart(run, guest, number):
     """Reset button or reboot."""
-    boots = guest.readies + 1
-    if number % 2:
-        guest.begin("reboot -f")
-    else:
-        guest.reset()
-    guest.wait_ready(boots=boots)
+    guest.wait_ready(boots=guest.reboot() if number % 2 else guest.reset())
     run.note(f"{guest.name}: {'rebooted' if number % 2 else 'reset'}")
 
 
@@ -336,8 +329,8 @@ def end(run, guest, stayer, number):
     """Killed while it sends, killed while it is quiet, or ended."""
     if number % 3 == 0:
         sink = stayer.begin("nc -l -p 7000 >/dev/null")
-        stayer.run("until grep -q ':1B58 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; do usleep 10000; done; "
-                   "cat /sys/class/net/eth0/statistics/rx_bytes >/tmp/rx")
+        traffic.wait_listening(stayer, 7000)
+        stayer.run("cat /sys/class/net/eth0/statistics/rx_bytes >/tmp/rx")
         guest.begin(f"nc {run.address(2)} 7000 </dev/zero")
         stayer.run("until [ $(cat /sys/class/net/eth0/statistics/rx_bytes) -gt $(($(cat /tmp/rx) + 2000000)) ]; "
                    "do usleep 10000; done")
@@ -351,8 +344,7 @@ def end(run, guest, stayer, number):
     else:
         guest.kill()
     run.note(f"{guest.name}: {('killed while it sends', 'ended', 'killed')[number % 3]}")
-    guest.stop()
-    run.session.things.remove(guest.proc)
+    guest.discard()
 
 
 def qemu_round(run, stayer, number):

@@ -81,6 +81,8 @@ execute() {
 (
 	exec <>"/dev/$agent" >&0
 	stty -F "/dev/$agent" raw -echo 115200
+	# A reset may have cut a line short.
+	echo
 	echo "ready $name $(cat /sys/class/net/eth0/address 2>/dev/null)"
 	while read -r id command; do
 		[ -z "$command" ] || (execute "$id" "$command" &)

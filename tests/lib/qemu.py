@@ -107,6 +107,7 @@ class Guest:
         """`wrap` goes before QEMU's command line, `extra` is added to it; memory_props: more of its memory (",prealloc=on")."""
         kern = guestimage.kernel()
         initrd = guestimage.traffic_initrd(kern)
+        self.session = session
         self.name = name
         self.nic = nic
         self.changed = threading.Condition()
@@ -228,6 +229,21 @@ class Guest:
         self.qmp("system_reset")
         return boots + 1
 
+    def reboot(self):
+        """The same, from inside."""
+        boots = self.readies
+        self.begin("reboot -f")
+        return boots + 1
+
+    def flap(self):
+        """The link goes off and on again; until the guest has seen both."""
+        # Counters, not `carrier`: QEMU puts the link on by itself when its connection is cut and made again meanwhile.
+        counts = [f"/sys/class/net/eth0/carrier_{way}_count" for way in ("down", "up")]
+        before = self.run(f"cat {' '.join(counts)}").lines
+        for up, count, seen in zip((False, True), counts, before):
+            self.qmp("set_link", name="n0", up=up)
+            self.run(f"until [ $(cat {count}) != {seen} ]; do usleep 10000; done")
+
     def stop(self):
         """Stop QEMU."""
         self.proc.stop()
@@ -237,3 +253,8 @@ class Guest:
     def kill(self):
         """Kill QEMU without warning."""
         self.proc.kill()
+
+    def discard(self):
+        """Stop QEMU, if it has not ended yet, and have the session forget it."""
+        self.stop()
+        self.session.things.remove(self.proc)

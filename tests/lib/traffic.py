@@ -91,6 +91,11 @@ class Transfer:
         return self.mib * 8.388608 / self.seconds
 
 
+def wait_listening(guest, port):
+    """Until somebody in the guest listens on a TCP port."""
+    guest.run(f"until grep -q ':{port:04X} 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; do usleep 10000; done")
+
+
 def _hash(guest, path):
     return guest.run(f"sha256sum {path}", timeout=300).lines[-1].split()[0]
 
@@ -104,8 +109,7 @@ def transfer(sender, receiver, address, mib=64, timeout=600, note=lambda text: N
     sender.run(f"dd if=/dev/urandom of=/tmp/out bs=65536 count={mib * 16} 2>/dev/null", timeout)
     sent_hash = _hash(sender, "/tmp/out")
     listener = receiver.begin(f"rm -f /tmp/in; nc -l -p {PORT} >/tmp/in")
-    receiver.run(f"until grep -q ':{PORT:04X} 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; "
-                 "do usleep 10000; done")
+    wait_listening(receiver, PORT)
     note(f"{sender.name} -> {receiver.name}: sending {mib} MiB")
     times = sender.run("read a _ </proc/uptime; "
                        f"nc {address} {PORT} </tmp/out || exit 1; "
