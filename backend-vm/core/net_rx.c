@@ -29,14 +29,15 @@ bool net_rx_refill(struct worker *w, struct vring *vr)
 	a->put = 0;
 	a->used = 0;
 	a->num = (uint16_t)rest;
-	if (vq_dev_avail(&vr->vq) <= 0)
-		return rest;
-	a->num = (uint16_t)(rest +
-			    vq_dev_get_ones(&vr->vq, true, &a->ones[rest], VRING_AHEAD - rest));
+	if (vq_dev_avail(&vr->vq) > 0)
+		a->num += (uint16_t)vq_dev_get_ones(&vr->vq, true, &a->ones[rest],
+						    VRING_AHEAD - rest);
 	for (unsigned int i = rest; i < a->num; i++) {
 		__builtin_prefetch(a->ones[i].base);
 		__builtin_prefetch(a->ones[i].base + hdr_len, 1);
 	}
+	if (unlikely(vr->lull))
+		share_watch(w, vr);
 	return a->num;
 }
 

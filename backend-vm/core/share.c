@@ -26,6 +26,7 @@ void share_reset(struct vring *vr)
 {
 	vr->share = (struct ring_share){ 0 };
 	vr->slow = vr->failed;
+	vr->lull = false;
 }
 
 static uint32_t reserve_now(const struct ring_share *s)
@@ -50,11 +51,22 @@ static void share_begin(struct worker *w, struct vring *vr)
 	vr->slow = true;
 }
 
+/* Nobody looked for so long that what is known is about others. */
+static bool is_old(const struct worker *w, const struct ring_share *s)
+{
+	return w->now - s->second > 2 * SHARE_SECONDS;
+}
+
 /* The clock has moved on. True: that was that. */
 static bool share_age(struct worker *w, struct vring *vr)
 {
 	struct ring_share *s = &vr->share;
 
+	if (is_old(w, s)) {
+		share_reset(vr);
+		s->second = w->now;
+		return true;
+	}
 	s->second = w->now;
 	if (s->on && s->refused && !s->gave)
 		s->reserve_max = reserve_now(s) / 2;
@@ -180,6 +192,7 @@ bool share_admits(struct worker *w, struct vring *vr, uint32_t need)
 	if (vr->vq.broken)
 		return true;
 	s->refused = true;
+	s->lacked = true;
 	s->needed = true;
 	if (above_level(s, port) >= 0 && !(s->greedy & BIT_U32(port))) {
 		s->greedy |= BIT_U32(port);
@@ -217,6 +230,27 @@ static void share_lap(struct vring *vr)
 	s->stale |= s->were_greedy != s->greedy;
 	s->were_greedy = s->greedy;
 	s->greedy = 0;
+	s->calm = s->lacked ? 0 : s->calm + 1;
+	s->lacked = false;
+	if (s->calm >= SHARE_CALM) {
+		vr->lull = true;
+		vr->slow = vr->failed;
+	}
+}
+
+void share_watch(struct worker *w, struct vring *vr)
+{
+	struct ring_share *s = &vr->share;
+	uint32_t reserve = reserve_now(s);
+
+	if (is_old(w, s)) {
+		share_reset(vr);
+	} else if (!has_more(vr, reserve + reserve / 4 + VRING_AHEAD)) {
+		/* The next look may come after as many as can be taken ahead are gone. */
+		s->calm = 0;
+		vr->lull = false;
+		vr->slow = true;
+	}
 }
 
 void share_charge(struct worker *w, struct vring *vr, uint32_t num)

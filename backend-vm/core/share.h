@@ -22,6 +22,10 @@
  * A driver may have fewer buffers in its ring than the ring has room for, perhaps fewer than the reserve. That
  * can't be told from a receiver that does nothing: when the greedy got nothing for a second the reserve is
  * halved. It grows again as soon as twice as many are seen.
+ *
+ * Looking at each frame costs as much as forwarding it. So when the ring has gone round a few times and nobody was
+ * refused there is a lull: the hot path goes on with the ring, nothing is counted, and it is looked only now and then,
+ * when buffers are taken ahead, whether there are still more than the greedy have to leave.
  */
 #ifndef VVU_CORE_SHARE_H
 #define VVU_CORE_SHARE_H
@@ -36,6 +40,7 @@ struct worker;
 
 #define SHARE_RESERVE 16u /* at least, in rings with 8 times as many entries */
 #define SHARE_SECONDS 4u  /* that a port counts as sending, or twice that */
+#define SHARE_CALM    4u  /* laps in which nobody was refused, before a lull */
 
 /* Of one receive ring; written by the worker that owns it. */
 struct ring_share {
@@ -44,10 +49,12 @@ struct ring_share {
 	bool watched; /* it was, in this second */
 	bool stale;   /* accounts have changed since the level was computed */
 	bool refused; /* somebody was, in this second */
+	bool lacked;  /* ... in this lap */
 	bool gave;    /* the greedy got something */
 	bool needed;  /* refused, at this age or the one before */
 	bool was_needed;
-	uint8_t age; /* seconds */
+	uint8_t age;  /* seconds */
+	uint8_t calm; /* laps in which nobody was refused */
 	uint32_t second;
 	uint32_t
 		senders; /* ports that sent to it (not watched: in vain), at this age and the one before */
@@ -75,5 +82,8 @@ void share_starved(struct worker *w, struct vring *vr);
 bool share_admits(struct worker *w, struct vring *vr, uint32_t need);
 /* It got them. */
 void share_charge(struct worker *w, struct vring *vr, uint32_t num);
+
+/* In a lull: whether it goes on. */
+void share_watch(struct worker *w, struct vring *vr);
 
 #endif

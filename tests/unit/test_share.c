@@ -440,6 +440,30 @@ static void idleness_earns_little(void **state)
 	assert_in_range(got[0] - before, 4000 - 2 * FAKE_QUEUE, 4000 + 2 * FAKE_QUEUE);
 }
 
+/* Nobody lacks anything, for the moment: the hot path has the ring, until there are few buffers again. */
+static void lull(void **state)
+{
+	const struct vring *vr = &ports[TO].port.vrings[0];
+	const struct load flood = { .wants = { 32, 2 }, .takes = 8, .every = 1 };
+
+	receive(FAKE_QUEUE);
+	run_and_count(&flood);
+	assert_true(vr->slow && !vr->lull);
+	run(&(struct load){ .wants = { 3, 2 }, .takes = 256, .every = 1 }, 500);
+	assert_true(share()->on && vr->lull && !vr->slow);
+	memset(got, 0, sizeof(got));
+	memset(sent, 0, sizeof(sent));
+	run(&flood, COUNTED / flood.takes);
+	assert_true(vr->slow && !vr->lull);
+	assert_in_range(got[1], sent[1] * 99 / 100, sent[1]);
+	/* It lasts longer than anybody is remembered. */
+	run(&(struct load){ .wants = { 3, 2 }, .takes = 256, .every = 1 }, 500);
+	assert_true(vr->lull);
+	fake_time(sw, START + (2 * SHARE_SECONDS + 1) * SECOND);
+	run(&(struct load){ .wants = { 3, 2 }, .takes = 256, .every = 1 }, 50);
+	assert_false(share()->on || vr->lull || vr->slow);
+}
+
 static struct kind kinds[] = {
 	{ 0, 1 }, { PACKED, 1 }, { IN_ORDER, 1 }, { PACKED | IN_ORDER, 1 }, { 0, 3 }, { PACKED, 4 },
 };
@@ -467,6 +491,7 @@ int main(void)
 		K(broken_ring_is_noticed, "split in order", 2),
 		K(broken_ring_is_noticed, "split, 3 workers", 4),
 		EACH(idleness_earns_little),
+		EACH(lull),
 	};
 
 	return cmocka_run_group_tests_name("share", tests, NULL, NULL);
