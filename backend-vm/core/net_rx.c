@@ -36,8 +36,6 @@ bool net_rx_refill(struct worker *w, struct vring *vr)
 		__builtin_prefetch(a->ones[i].base);
 		__builtin_prefetch(a->ones[i].base + hdr_len, 1);
 	}
-	if (unlikely(vr->lull))
-		share_watch(w, vr);
 	return a->num;
 }
 

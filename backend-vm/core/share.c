@@ -96,10 +96,25 @@ static void share_look(struct worker *w, struct vring *vr)
 		share_begin(w, vr);
 }
 
+static void share_lull_ends(struct worker *w, struct vring *vr)
+{
+	struct ring_share *s = &vr->share;
+
+	if (is_old(w, s)) {
+		share_reset(vr);
+		return;
+	}
+	s->calm = 0;
+	vr->lull = false;
+	vr->slow = true;
+}
+
 void share_starved(struct worker *w, struct vring *vr)
 {
 	struct ring_share *s = &vr->share;
 
+	if (vr->lull)
+		share_lull_ends(w, vr);
 	if (s->on)
 		return;
 	if (s->second != w->now) {
@@ -192,7 +207,7 @@ bool share_admits(struct worker *w, struct vring *vr, uint32_t need)
 	if (vr->vq.broken)
 		return true;
 	s->refused = true;
-	s->lacked = true;
+	s->lacked += need;
 	s->needed = true;
 	if (above_level(s, port) >= 0 && !(s->greedy & BIT_U32(port))) {
 		s->greedy |= BIT_U32(port);
@@ -230,26 +245,11 @@ static void share_lap(struct vring *vr)
 	s->stale |= s->were_greedy != s->greedy;
 	s->were_greedy = s->greedy;
 	s->greedy = 0;
-	s->calm = s->lacked ? 0 : s->calm + 1;
-	s->lacked = false;
+	s->calm = s->lacked * SHARE_FEW > vr->vq.size ? 0 : s->calm + 1;
+	s->lacked = 0;
 	if (s->calm >= SHARE_CALM) {
 		vr->lull = true;
 		vr->slow = vr->failed;
-	}
-}
-
-void share_watch(struct worker *w, struct vring *vr)
-{
-	struct ring_share *s = &vr->share;
-	uint32_t reserve = reserve_now(s);
-
-	if (is_old(w, s)) {
-		share_reset(vr);
-	} else if (!has_more(vr, reserve + reserve / 4 + VRING_AHEAD)) {
-		/* The next look may come after as many as can be taken ahead are gone. */
-		s->calm = 0;
-		vr->lull = false;
-		vr->slow = true;
 	}
 }
 

@@ -23,9 +23,9 @@
  * can't be told from a receiver that does nothing: when the greedy got nothing for a second the reserve is
  * halved. It grows again as soon as twice as many are seen.
  *
- * Looking at each frame costs as much as forwarding it. So when the ring has gone round a few times and nobody was
- * refused there is a lull: the hot path goes on with the ring, nothing is counted, and it is looked only now and then,
- * when buffers are taken ahead, whether there are still more than the greedy have to leave.
+ * Looking at each frame costs as much as forwarding it, and what the greedy have to leave may be more than a receiver
+ * needs that takes all it has at once. So when the ring has gone round a few times and next to nobody was refused
+ * there is a lull: the hot path goes on with the ring, and nothing is looked at or counted until a frame finds no buffer.
  */
 #ifndef VVU_CORE_SHARE_H
 #define VVU_CORE_SHARE_H
@@ -40,7 +40,8 @@ struct worker;
 
 #define SHARE_RESERVE 16u /* at least, in rings with 8 times as many entries */
 #define SHARE_SECONDS 4u  /* that a port counts as sending, or twice that */
-#define SHARE_CALM    4u  /* laps in which nobody was refused, before a lull */
+#define SHARE_CALM    4u  /* laps in which next to nobody was refused, before a lull */
+#define SHARE_FEW     16u /* next to nobody: of so many buffers given one was refused */
 
 /* Of one receive ring; written by the worker that owns it. */
 struct ring_share {
@@ -49,12 +50,11 @@ struct ring_share {
 	bool watched; /* it was, in this second */
 	bool stale;   /* accounts have changed since the level was computed */
 	bool refused; /* somebody was, in this second */
-	bool lacked;  /* ... in this lap */
 	bool gave;    /* the greedy got something */
 	bool needed;  /* refused, at this age or the one before */
 	bool was_needed;
 	uint8_t age;  /* seconds */
-	uint8_t calm; /* laps in which nobody was refused */
+	uint8_t calm; /* laps in which next to nobody was refused */
 	uint32_t second;
 	uint32_t
 		senders; /* ports that sent to it (not watched: in vain), at this age and the one before */
@@ -64,6 +64,7 @@ struct ring_share {
 	uint32_t level;
 	uint32_t given;	 /* in this lap; while watched: since then */
 	uint32_t wanted; /* in this lap, by those below the level */
+	uint32_t lacked; /* in this lap, by those who were refused */
 	uint32_t reserve;
 	uint32_t reserve_max; /* for want of buffers */
 	uint32_t spent[BE_PORTS_MAX];
@@ -82,8 +83,5 @@ void share_starved(struct worker *w, struct vring *vr);
 bool share_admits(struct worker *w, struct vring *vr, uint32_t need);
 /* It got them. */
 void share_charge(struct worker *w, struct vring *vr, uint32_t num);
-
-/* In a lull: whether it goes on. */
-void share_watch(struct worker *w, struct vring *vr);
 
 #endif

@@ -343,7 +343,7 @@ static void off_where_not_needed(void **state)
 	take(256);
 	run(&(struct load){ .wants = { 5, 6 }, .takes = 11, .every = 1 }, 500);
 	assert_false(share()->on);
-	/* It ends when one of them has gone, or when nobody is too fast any more. */
+	/* It ends when one of them has gone, and the ring is let alone when nobody is too fast any more. */
 	run(&(struct load){ .wants = { 32, 1 }, .takes = 8, .every = 1 }, 500);
 	assert_true(share()->on);
 	for (unsigned int i = 1; i <= 3 * SHARE_SECONDS; i++) {
@@ -357,7 +357,7 @@ static void off_where_not_needed(void **state)
 		fake_time(sw, START + i * SECOND);
 		run(&(struct load){ .wants = { 2, 1 }, .takes = 8, .every = 1 }, 500);
 	}
-	assert_false(share()->on);
+	assert_false(ports[TO].port.vrings[0].slow);
 }
 
 /* Fewer buffers in the ring than the reserve: it gives way. */
@@ -440,28 +440,51 @@ static void idleness_earns_little(void **state)
 	assert_in_range(got[0] - before, 4000 - 2 * FAKE_QUEUE, 4000 + 2 * FAKE_QUEUE);
 }
 
-/* Nobody lacks anything, for the moment: the hot path has the ring, until there are few buffers again. */
+/* There are buffers enough, for the moment: the hot path has the ring, until somebody finds none. */
 static void lull(void **state)
 {
 	const struct vring *vr = &ports[TO].port.vrings[0];
+	const struct load enough = { .wants = { 3, 2 }, .takes = 256, .every = 1 };
 	const struct load flood = { .wants = { 32, 2 }, .takes = 8, .every = 1 };
+	uint64_t dropped;
 
 	receive(FAKE_QUEUE);
 	run_and_count(&flood);
 	assert_true(vr->slow && !vr->lull);
-	run(&(struct load){ .wants = { 3, 2 }, .takes = 256, .every = 1 }, 500);
+	run(&enough, 500);
+	dropped = ctr(TO, CTR_DROP_NO_BUFFERS);
+	/* It takes bursts that the reserve would not have let it take. */
+	run(&(struct load){ .wants = { 120, 120 }, .takes = 256, .every = 1 }, 500);
 	assert_true(share()->on && vr->lull && !vr->slow);
+	assert_int_equal(ctr(TO, CTR_DROP_NO_BUFFERS), dropped);
 	memset(got, 0, sizeof(got));
 	memset(sent, 0, sizeof(sent));
 	run(&flood, COUNTED / flood.takes);
 	assert_true(vr->slow && !vr->lull);
 	assert_in_range(got[1], sent[1] * 99 / 100, sent[1]);
 	/* It lasts longer than anybody is remembered. */
-	run(&(struct load){ .wants = { 3, 2 }, .takes = 256, .every = 1 }, 500);
+	run(&enough, 500);
 	assert_true(vr->lull);
 	fake_time(sw, START + (2 * SHARE_SECONDS + 1) * SECOND);
-	run(&(struct load){ .wants = { 3, 2 }, .takes = 256, .every = 1 }, 50);
+	run(&enough, 50);
+	assert_true(vr->lull);
+	run(&(struct load){ .wants = { 32 }, .takes = 8, .every = 1 }, 500);
 	assert_false(share()->on || vr->lull || vr->slow);
+}
+
+/* A little too much, so that there are lulls again and again. */
+static void little_too_much(void **state)
+{
+	const struct load l = { .wants = { 16, 1 }, .takes = 16, .every = 1 };
+
+	receive(FAKE_QUEUE);
+	run(&l, 2000);
+	assert_true(share()->on);
+	memset(got, 0, sizeof(got));
+	memset(sent, 0, sizeof(sent));
+	run(&l, 4000);
+	assert_in_range(got[1], sent[1] * 98 / 100, sent[1]);
+	assert_in_range(got[0] + got[1], 4000 * 16 * 99 / 100, 4000 * 16);
 }
 
 static struct kind kinds[] = {
@@ -492,6 +515,7 @@ int main(void)
 		K(broken_ring_is_noticed, "split, 3 workers", 4),
 		EACH(idleness_earns_little),
 		EACH(lull),
+		EACH(little_too_much),
 	};
 
 	return cmocka_run_group_tests_name("share", tests, NULL, NULL);
