@@ -25,7 +25,8 @@
  *
  * Looking at each frame costs as much as forwarding it, and what the greedy have to leave may be more than a receiver
  * needs that takes all it has at once. So when the ring has gone round a few times and next to nobody was refused
- * there is a lull: the hot path goes on with the ring, and nothing is looked at or counted until a frame finds no buffer.
+ * there is a lull: the hot path goes on with the ring, and nothing is looked at or counted until a frame finds no
+ * buffer.
  */
 #ifndef VVU_CORE_SHARE_H
 #define VVU_CORE_SHARE_H
