@@ -5,8 +5,9 @@
  * A running QEMU blocks its whole guest on an unanswered request, so requests are answered at once:
  * what was offered last, the positions of rings that stand still, and "done" for what the record now
  * holds. Only what nobody but a back-end can know or do is deferred until there is one: where a ring
- * that ran has got to, device configuration never seen, announcements. The port's hold time bounds
- * how long that may take; meanwhile the front-end is not read, so that its messages stay in order.
+ * that ran has got to (also if a reset has stopped it since, as QEMU does before it asks), device
+ * configuration never seen, announcements. The port's hold time bounds how long that may take;
+ * meanwhile the front-end is not read, so that its messages stay in order.
  */
 #include "host-proxy/away.h"
 
@@ -50,7 +51,7 @@ static bool base_reply(struct session *s, const struct vhost_user_msg *request,
 	struct session_ring *ring = &s->rings[index];
 	bool packed = s->features & BIT_ULL(VIRTIO_F_RING_PACKED_BIT);
 
-	if (ring->running && ring->served)
+	if (ring->served)
 		return false; /* the back-end left a position, which is for a back-end to read */
 	if (!ring->has_base)
 		ring->base = packed ? PACKED_START : 0;

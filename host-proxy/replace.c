@@ -10,11 +10,11 @@
 
 /* --- one session's rings --- */
 
-/* The next ring from index on that runs at the old back-end, and is to be stopped now. */
-static uint32_t next_running(const struct session *s, uint32_t index)
+/* The next ring from index on that is to be asked now: it runs at the old back-end, or a reset has stopped it there
+ * and nobody has asked where. */
+static uint32_t next_served(const struct session *s, uint32_t index)
 {
-	while (index < s->num_rings &&
-	       (index % 2 != s->stop.parity || !s->rings[index].running || !s->rings[index].served))
+	while (index < s->num_rings && (index % 2 != s->stop.parity || !s->rings[index].served))
 		index++;
 	return index;
 }
@@ -28,7 +28,7 @@ static bool ask_rings(struct session *s)
 	while (link_can_take(s->port->link)) {
 		struct link_packet pkt = { .hdr = { .kind = LINK_FRONTEND, .session = s->id } };
 		struct vhost_user_msg *msg = &pkt.body.msg;
-		uint32_t index = next_running(s, s->stop.sent);
+		uint32_t index = next_served(s, s->stop.sent);
 
 		if (index >= s->num_rings) {
 			s->stop.sent = s->num_rings;
@@ -48,7 +48,7 @@ static bool ask_rings(struct session *s)
 
 void replace_reply(struct session *s, uint32_t seq, const struct vhost_user_msg *msg)
 {
-	uint32_t index = next_running(s, s->stop.answered);
+	uint32_t index = next_served(s, s->stop.answered);
 	enum vu_rule rule = VU_RULE_REPLY;
 	struct session_ring *ring;
 
@@ -61,7 +61,7 @@ void replace_reply(struct session *s, uint32_t seq, const struct vhost_user_msg 
 			    vu_frontend_name(msg->hdr.request), vu_rule_text(rule));
 		return;
 	}
-	/* It still runs, from here on, at whichever back-end is told of it next. */
+	/* If it runs it still does, from here on, at whichever back-end is told of it next. */
 	ring = &s->rings[index];
 	ring->base = msg->payload.state.num;
 	ring->has_base = true;
@@ -72,7 +72,7 @@ void replace_reply(struct session *s, uint32_t seq, const struct vhost_user_msg 
 
 static bool all_stopped(const struct session *s)
 {
-	return s->stop.sent >= s->num_rings && next_running(s, s->stop.answered) >= s->num_rings;
+	return s->stop.sent >= s->num_rings && next_served(s, s->stop.answered) >= s->num_rings;
 }
 
 void replace_timeout(struct session *s)

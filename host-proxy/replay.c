@@ -130,19 +130,13 @@ static uint32_t rings_used(const struct session *s)
 	return used;
 }
 
-/* A ring goes on where the last back-end left it. */
-static bool goes_on(const struct session_ring *ring)
-{
-	return ring->running && ring->served;
-}
-
 /* Not from one that stops its rings first: it says where. */
 static bool needs_positions(const struct session *s)
 {
 	if (moving(s))
 		return false;
 	for (uint32_t i = 0; i < s->num_rings; i++) {
-		if (goes_on(&s->rings[i]))
+		if (s->rings[i].served)
 			return true;
 	}
 	return false;
@@ -252,14 +246,14 @@ static enum step_result set_memory(struct session *s, struct outgoing *o)
 	return STEP_DONE;
 }
 
-/* Rings that do not go on where they were start where SET_VRING_BASE says. */
+/* Rings that no back-end has left anywhere start where SET_VRING_BASE says. */
 static enum step_result set_inflight(struct session *s, struct outgoing *o)
 {
 	if (s->inflight < 0 || !(offers_of(s)->protocol & VHOST_USER_PF_INTERNAL) ||
 	    !s->has_protocol)
 		return STEP_DONE;
 	for (uint32_t i = 0; i < s->inflight_rings; i++) {
-		if (i < s->num_rings && goes_on(&s->rings[i]))
+		if (i < s->num_rings && s->rings[i].served)
 			continue;
 		if (inflight_zero(s->inflight, i)) {
 			fail(s, BY_PROXY, "the region of ring positions fails");
@@ -373,7 +367,7 @@ static enum step_result set_bases(struct session *s, struct outgoing *o)
 		uint32_t i = r->index++;
 		const struct session_ring *ring = &s->rings[i];
 
-		if (!ring->running || ring->served)
+		if (ring->served)
 			continue;
 		if (s->inflight_told && i < s->inflight_rings && inflight_zero(s->inflight, i)) {
 			fail(s, BY_PROXY, "the region of ring positions fails");
@@ -435,9 +429,10 @@ static enum step_result start_odd(struct session *s, struct outgoing *o)
 	return start_rings(s, o);
 }
 
+/* It begins with 0. Told so it would stop the rings, which front-ends start before they set a status. */
 static enum step_result set_status(struct session *s, struct outgoing *o)
 {
-	make_u64(o, VHOST_USER_SET_STATUS, s->has_status, s->status);
+	make_u64(o, VHOST_USER_SET_STATUS, s->has_status && s->status, s->status);
 	return STEP_DONE;
 }
 

@@ -383,13 +383,13 @@ void session_go_on(struct session *s)
 		replace_done(port);
 }
 
-/* A ring that runs somewhere nobody has noted. */
+/* A ring that runs, or has stopped, somewhere nobody has noted. */
 static bool position_is_lost(const struct session *s)
 {
 	for (uint32_t i = 0; i < s->num_rings; i++) {
 		const struct session_ring *ring = &s->rings[i];
 
-		if (ring->running && ring->served && !ring->tracked)
+		if (ring->served && !ring->tracked)
 			return true;
 	}
 	return false;

@@ -116,12 +116,18 @@ static enum vu_rule set_vring_addr(struct session *s, struct passage *p)
 }
 
 /* What the last run left of the ring's position says nothing about the run that this message begins. */
-static bool forget_position(const struct session *s, uint32_t index)
+static enum vu_rule forget_position(struct session *s, uint32_t index, struct passage *p)
 {
-	const struct session_ring *ring = &s->rings[index];
+	struct session_ring *ring = &s->rings[index];
 
-	return s->state != SESSION_UP || ring->served || !s->inflight_told ||
-	       index >= s->inflight_rings || !inflight_zero(s->inflight, index);
+	if (ring->running)
+		return VU_RULE_NONE;
+	ring->served = false;
+	if (s->state != SESSION_UP || !s->inflight_told || index >= s->inflight_rings ||
+	    !inflight_zero(s->inflight, index))
+		return VU_RULE_NONE;
+	p->why = "the region of ring positions fails";
+	return VU_RULE_SPACE;
 }
 
 static void note_vring_fd(const struct session *s, struct session_ring *ring, enum ring_fd kind)
@@ -139,12 +145,11 @@ static enum vu_rule set_vring_fd(struct session *s, struct wire_msg *in, enum ri
 {
 	uint32_t index = (uint32_t)(in->msg.payload.u64 & VHOST_USER_VRING_INDEX_MASK);
 	struct session_ring *ring = &s->rings[index];
+	enum vu_rule rule = kind == RING_KICK ? forget_position(s, index, p) : VU_RULE_NONE;
 	uint64_t id;
 
-	if (kind == RING_KICK && !forget_position(s, index)) {
-		p->why = "the region of ring positions fails";
-		return VU_RULE_SPACE;
-	}
+	if (rule)
+		return rule;
 	if (!in->num_fds) {
 		fd_close(&ring->fds[kind]);
 		note_vring_fd(s, ring, kind);
@@ -227,17 +232,19 @@ static enum vu_rule set_protocol_features(struct session *s, uint64_t features, 
 	return VU_RULE_NONE;
 }
 
-/* A reset of the device: rings are set up anew before they run again. */
+/*
+ * A reset of the device: rings are set up anew before they run again. Where a back-end has stopped them may still be
+ * asked (QEMU sends SET_STATUS 0 before GET_VRING_BASE), so what was served stays so.
+ */
 static enum vu_rule stop_rings(struct session *s, bool disable, struct passage *p)
 {
 	for (uint32_t i = 0; i < s->num_rings; i++) {
 		struct session_ring *ring = &s->rings[i];
 
 		p->stops_rings |= ring->running;
-		if (ring->running || ring->served || (disable && ring->has_enable))
+		if (ring->running || (disable && ring->has_enable))
 			records_ring(s, i);
 		ring->running = false;
-		ring->served = false;
 		if (disable)
 			ring->has_enable = ring->enabled = false;
 	}
@@ -251,7 +258,8 @@ static enum vu_rule set_status(struct session *s, uint64_t status, struct passag
 	return status ? VU_RULE_NONE : stop_rings(s, false, p);
 }
 
-static enum vu_rule set_vring_state(struct session *s, const struct vhost_user_msg *msg)
+static enum vu_rule set_vring_state(struct session *s, const struct vhost_user_msg *msg,
+				    struct passage *p)
 {
 	struct session_ring *ring = &s->rings[msg->payload.state.index];
 
@@ -263,7 +271,7 @@ static enum vu_rule set_vring_state(struct session *s, const struct vhost_user_m
 	case VHOST_USER_SET_VRING_BASE:
 		ring->base = msg->payload.state.num;
 		ring->has_base = true;
-		break;
+		return forget_position(s, msg->payload.state.index, p);
 	default:
 		ring->enabled = msg->payload.state.num != 0;
 		ring->has_enable = true;
@@ -303,7 +311,7 @@ enum vu_rule relay_translate(struct session *s, struct wire_msg *in, struct pass
 	case VHOST_USER_SET_VRING_NUM:
 	case VHOST_USER_SET_VRING_BASE:
 	case VHOST_USER_SET_VRING_ENABLE:
-		return set_vring_state(s, msg);
+		return set_vring_state(s, msg, p);
 	case VHOST_USER_SET_VRING_ADDR:
 		return set_vring_addr(s, p);
 	case VHOST_USER_SET_VRING_KICK:

@@ -219,12 +219,23 @@ void vring_stop(struct vring *vr)
 		vr->base = vq_dev_base(&vr->vq);
 	}
 	vr->state = VRING_STOPPED;
-	vr->inherited = false;
 	vr->call_due = false;
 	vr->routed = false;
 	vr->failed = false;
 	share_reset(vr);
 	vr->dirty = false;
+}
+
+/*
+ * A ring that a reset has stopped, with nobody asking where before a predecessor died. It is found as a start finds it;
+ * no worker sees the ring run.
+ */
+void vring_find(struct port *port, struct vring *vr)
+{
+	if (vr->state == VRING_STOPPED && vr->inherited && vr->addr_set &&
+	    vq_track_runs(vring_track(port, vr)))
+		vring_start(port, vr);
+	vr->inherited = false;
 }
 
 /* After a change of addresses or memory: the same ring at its (perhaps new) place, positions kept. */
@@ -250,11 +261,7 @@ static void port_move_rings(struct port *port)
 void port_stop_rings(struct port *port, bool disable)
 {
 	for (unsigned int i = 0; i < PORT_VRINGS; i++) {
-		struct inflight_ring *track = vring_track(port, &port->vrings[i]);
-
 		vring_stop(&port->vrings[i]);
-		if (track)
-			vq_track_stopped(track);
 		if (disable)
 			port->vrings[i].enable = false;
 	}

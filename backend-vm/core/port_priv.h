@@ -33,6 +33,8 @@ void port_update(struct port *port);
 void vring_start(struct port *port, struct vring *vr);
 /* At this back-end for good; where it stopped stays noted for a successor. */
 void vring_stop(struct vring *vr);
+/* Before a stop that says where: a ring that this back-end has not run is where a predecessor stopped it. */
+void vring_find(struct port *port, struct vring *vr);
 /*
  * Calls the driver for what it was given last, if that is still to be decided (net_settle()) and wanted: once the ring
  * has stopped nobody can decide it, and whoever starts it next has no reason to call.

@@ -131,6 +131,7 @@ static enum outcome on_get_vring_base(struct port *port, const struct vhost_user
 	struct vhost_user_msg reply = *msg;
 	struct vring *vr = &port->vrings[msg->payload.state.index];
 
+	vring_find(port, vr);
 	vring_settle(port, vr);
 	vring_stop(vr);
 	/* The kick belonged to this run of the ring; CALL and ERR stay until replaced. */

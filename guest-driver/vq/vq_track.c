@@ -83,6 +83,12 @@ int vq_track_resume(struct vq_dev *vq)
 	return 0;
 }
 
+static void track_stopped(struct inflight_ring *track)
+{
+	if (vq_load32(&track->state) != INFLIGHT_STOPPED)
+		vq_store32(&track->state, INFLIGHT_STOPPED);
+}
+
 void vq_track_begin(struct vq_dev *vq)
 {
 	struct inflight_ring *t = vq->conf.track;
@@ -94,7 +100,7 @@ void vq_track_begin(struct vq_dev *vq)
 	/* A successor of ours that comes now begins as we did; one that resumed finds the same again. */
 	pos = vq->packed ? vq_packed_position(vq) : vq->skew;
 	if (!vq->resumed) {
-		vq_track_stopped(t); /* an earlier run's */
+		track_stopped(t); /* an earlier run's */
 		vq_step();
 	}
 	vq_store32(&t->size, vq->size);
@@ -104,10 +110,9 @@ void vq_track_begin(struct vq_dev *vq)
 	vq_store32(&t->state, vq->packed ? INFLIGHT_PACKED : INFLIGHT_SPLIT);
 }
 
-void vq_track_stopped(struct inflight_ring *track)
+bool vq_track_runs(const struct inflight_ring *track)
 {
-	if (vq_load32(&track->state) != INFLIGHT_STOPPED)
-		vq_store32(&track->state, INFLIGHT_STOPPED);
+	return track && vq_load32(&track->state) != INFLIGHT_STOPPED;
 }
 
 void vq_dev_track(struct vq_dev *vq, struct inflight_ring *track)
@@ -118,6 +123,6 @@ void vq_dev_track(struct vq_dev *vq, struct inflight_ring *track)
 	if (!vq->running)
 		return;
 	if (track)
-		vq_track_stopped(track);
+		track_stopped(track);
 	vq_track_begin(vq);
 }

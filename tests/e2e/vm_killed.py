@@ -4,7 +4,8 @@
 The back-end VM is killed again and again under frames between two front-ends that notice nothing but a pause. Every frame arrives;
 some of those that were on their way at a death may come twice. Only where the proxy says that it did not wait any longer for the
 other port the next VM may drop some, and counts them. Every buffer comes back once and in order, and in the end the rings stand
-where they should. Each second time the sender is about to stop its ring, and starts it again where the answer says.
+where they should. Of three times the sender is once about to stop its ring, and once has reset its device as QEMU does (status 0,
+before it asks where its rings have stopped); it starts them again where the answers say.
 
   split, packed              rings of that kind
   split-inorder, packed-inorder  the same with IN_ORDER
@@ -22,12 +23,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 # pylint: disable=wrong-import-position
 from lib import backend, procs, scenario
-from proxy.frontend import F_IN_ORDER, F_RING_PACKED, STATE, FrontEnd
+from proxy.frontend import F_IN_ORDER, F_RING_PACKED, STATE, U64, FrontEnd
 from proxy.test_hosted import Guest, frame
 
-KILLS = 12
+KILLS = 18
 WINDOW = 64  # frames on their way
 SEED = 20261123
+RUNS = 15  # device status: acknowledged, driver, features, all of it (virtio 1.2 §2.1)
 ALONE = "sends again, though other ports of its VM are not back"  # says the proxy
 RINGS = {"split": 0, "packed": F_RING_PACKED, "split-inorder": F_IN_ORDER, "packed-inorder": F_RING_PACKED | F_IN_ORDER}
 
@@ -125,19 +127,38 @@ def alone(path):
     return path.proxy.find_line(ALONE)
 
 
-def ask_to_stop(guest, stream, rng):
-    """The VM dies before it has the message, before it has carried it out, before the answer is out, or after all of that."""
-    guest.fe.send("GET_VRING_BASE", STATE.pack(guest.tx.index, 0))
-    for _ in range(rng.randrange(200)):
+def ask(guest, rings):
+    """Where they have got to."""
+    for ring in rings:
+        guest.fe.send("GET_VRING_BASE", STATE.pack(ring.index, 0))
+
+
+def start_again(guest, rings):
+    """Where each stopped, whoever said so."""
+    for ring, (index, base) in [(ring, STATE.unpack(guest.fe.recv().payload)) for ring in rings]:
+        if index != ring.index:
+            raise procs.Failure(f"ring {index} has stopped, not {ring.index}")
+        guest.fe.start_vring(ring, base=base)
+    if len(rings) > 1:
+        guest.fe.set_u64("SET_STATUS", RUNS)
+
+
+def kill(path, guest, stream, way, rng):
+    """The VM dies before it has a message, before it has carried it out, before the answer is out, or after all of that."""
+    rings = ((), (guest.tx,), (guest.rx, guest.tx))[way]
+    late = []  # asked for when there is no VM
+    if way == 2:
+        guest.fe.send("SET_STATUS", U64.pack(0))
+        late = rings[rng.randrange(3):]
+    ask(guest, rings[:len(rings) - len(late)])
+    for _ in range(rng.randrange(200) if rings else 0):
         stream.receive()
-
-
-def start_again(guest):
-    """Where the ring stopped, whoever said so."""
-    index, base = STATE.unpack(guest.fe.recv().payload)
-    if index != guest.tx.index:
-        raise procs.Failure(f"ring {index} has stopped, not {guest.tx.index}")
-    guest.fe.start_vring(guest.tx, base=base)
+    path.vmm.kill()
+    stream.receive()
+    stream.gap = 0
+    ask(guest, late)
+    path.start_vmm()
+    start_again(guest, rings)
 
 
 def check(run):
@@ -150,19 +171,12 @@ def check(run):
     dropped = dropped_by(path, stream, guests)
     run.expect(not stream.lost, f"{stream.lost} frames were lost before anything happened")
     pauses = []
-    for kill in range(KILLS):
+    for number in range(KILLS):
         for _ in range(rng.randrange(30)):
             stream.send()
             stream.receive()
         stream.send()
-        if kill % 2:
-            ask_to_stop(guests[0], stream, rng)
-        path.vmm.kill()
-        stream.receive()
-        stream.gap = 0
-        path.start_vmm()
-        if kill % 2:
-            start_again(guests[0])
+        kill(path, guests[0], stream, number % 3, rng)
         stream.until(500)
         pauses.append(stream.gap)
         dropped += dropped_by(path, stream, guests)

@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from proxy import abi, rig  # noqa: E402
-from proxy.frontend import FrontEnd, Memory  # noqa: E402
+from proxy.frontend import STATE, FrontEnd, Memory  # noqa: E402
 from proxy.rig import state  # noqa: E402
 from proxy.test_survival import NEGOTIATION, RING, of_rings, same_eventfd, same_file  # noqa: E402
 from proxy.test_survival import Case as Survival  # noqa: E402
@@ -189,6 +189,26 @@ class Recovery(Base):
         for packet in got:
             packet.close()
         self.wait_up()
+        self.works(fe, link)
+
+    def test_then_the_back_end_dies_over_a_reset(self):
+        """Where rings have stopped that a reset stopped before the proxy died is for the next back-end to say."""
+        fe, link, _ = self.running(2)
+        fe.send("SET_STATUS", bytes(8))
+        link.message("SET_STATUS")
+        link.serve("GET_FEATURES")
+        link.settle(self.proxy.status)
+        self.next_proxy()
+        old, link = link, self.reopen(link)
+        link.session_up()
+        self.assertEqual([ring["running"] for ring in self.proxy.port(self.i)["front_end"]["rings"]], [False] * 2)
+        old.close()
+        self.lose(link)
+        fe.send("GET_VRING_BASE", state(1, 0))
+        link = self.open_link()
+        link.replay(*NEGOTIATION, "SET_OWNER", "SET_FEATURES", "SET_MEM_TABLE", "SET_INFLIGHT_FD", *RING[:-1] * 2)
+        link.reply(link.message("GET_VRING_BASE"), STATE.pack(1, 12))
+        self.assertEqual(STATE.unpack(fe.recv().payload), (1, 12))
         self.works(fe, link)
 
     def test_channel(self):

@@ -141,6 +141,81 @@ class Replacement(Base):
         new.serve("GET_FEATURES")
         self.assertEqual(fe.recv().name, "GET_FEATURES")
 
+    def reset(self, rings=2):
+        """A front-end has reset its device, and not asked where the rings have stopped."""
+        fe, old, _ = self.running(rings)
+        fe.send("SET_STATUS", bytes(8))
+        old.message("SET_STATUS")
+        old.serve("GET_FEATURES")
+        self.proxy.status()
+        return fe, old
+
+    def asks(self, fe, link, *bases):
+        """The front-end asks now, and a good back-end says what it was told."""
+        for i, base in enumerate(bases):
+            fe.send("GET_VRING_BASE", state(i, 0))
+            link.reply(link.message("GET_VRING_BASE"), STATE.pack(i, base))
+            self.assertEqual(STATE.unpack(fe.recv().payload), (i, base))
+        self.works(fe, link)
+
+    def test_rings_that_a_reset_has_stopped(self):
+        # The new one is told where, and does not start them.
+        fe, old = self.reset()
+        new = self.successor()
+        new.replay(*REPLAY[:-1])
+        new.inflight_fd = new.message("SET_INFLIGHT_FD").fds[0]
+        for name in [*RING[:-1] * 2, ASK]:
+            new.serve(name)
+        os.pwrite(old.inflight_fd, struct.pack("<4I", 1, 16, 9, 9), 0)
+        self.stop_rings(old, 11, 22)
+        got = [STATE.unpack(new.serve("SET_VRING_BASE").payload) for _ in range(2)]
+        self.assertEqual(got, [(0, 11), (1, 22)])
+        self.assertEqual(os.pread(new.inflight_fd, 64, 0), bytes(64))
+        new.serve(ASK)
+        new.expect("SERVING")
+        self.replaced(old)
+        self.asks(fe, new, 11, 22)
+
+    def test_rings_that_a_reset_has_stopped_and_the_old_one_dies(self):
+        # Where the first one is, is in the region.
+        fe, old = self.reset()
+        os.pwrite(old.inflight_fd, struct.pack("<4I", 1, 16, 9, 9), 0)
+        new = self.successor()
+        self.prepare(new, 2)
+        old.reply(old.message("GET_VRING_BASE"), STATE.pack(1, 22))
+        old.message("GET_VRING_BASE")
+        old.close()
+        self.assertRegex(new.session_down(), "its VMM's link ended")
+        new.replay(*REPLAY[:-1])
+        new.inflight_fd = new.message("SET_INFLIGHT_FD").fds[0]
+        self.assertEqual(struct.unpack("<4I", os.pread(new.inflight_fd, 16, 0)), (1, 16, 9, 9))
+        got = [new.serve(name) for name in RING[:-1] * 2]
+        self.assertEqual([STATE.unpack(packet.payload) for packet in got if packet.name == "SET_VRING_BASE"],
+                         [(0, 0), (1, 22)])
+        new.expect("SERVING")
+        self.asks(fe, new, 11, 22)
+
+    def test_rings_that_a_reset_has_stopped_and_the_new_one_dies(self):
+        for stop in range(4):
+            fe, old = self.reset()
+            new = self.successor()
+            self.prepare(new, 2)
+            self.stop_rings(old, 11, 22)
+            for name in ["SET_VRING_BASE", "SET_VRING_BASE", ASK][:stop]:
+                new.serve(name)
+            if stop < 3:
+                new.close()
+                self.assertRegex(old.session_down(), "its VMM's link ended|will not")
+                got = old.replay(*REPLAY, *RING[:-1] * 2)
+                self.assertEqual([STATE.unpack(packet.payload) for packet in got if packet.name == "SET_VRING_BASE"],
+                                 [(0, 11), (1, 22)])
+                self.wait_up()
+            else:
+                new.expect("SERVING")
+                old = new
+            self.asks(fe, old, 11, 22)
+            self.again()
+
     def test_unanswered_request_first(self):
         fe, old, _ = self.running()
         fe.send("GET_FEATURES")

@@ -337,7 +337,80 @@ class Positions(Case):
         fe.send("SET_VRING_BASE", state(0, 4))
         fe.send("SET_VRING_KICK", u64(0), [self.rings[0].kick_fd])
         self.assertEqual(fe.call("GET_FEATURES").name, "GET_FEATURES")
-        self.assertEqual(self.slots(self.next_link()), [0] * 8)
+        self.assertEqual(self.slots(self.next_link()), [0, 1, 0, 0, 0, 0, 0, 0])
+
+    def reset_unheard(self, name, payload=b""):
+        """Two rings, reset, and nobody has asked where they stopped before the VMM dies; then it is asked for the second."""
+        fe, link, _ = self.running(2)
+        self.fill(link)
+        fe.send(name, payload)
+        link.message(name)
+        link.reply_u64(link.message("GET_FEATURES"), FEATURES)
+        fe.send("GET_VRING_BASE", state(1, 0))
+        link.message("GET_VRING_BASE")
+        self.lose(link)
+        self.assertFalse(self.proxy.port(self.i)["front_end"]["rings"][1]["running"])
+        return fe
+
+    def asked_again(self, fe, rings=RING[:-1]):
+        """The next one finds what was noted, and no ring to start; nor does the one after it. It answers."""
+        for last in (False, True):
+            link = self.next_link()
+            self.assertEqual(self.slots(link), [1, 1, 0, 0, 0, 0, 0, 0])
+            for message in rings * 2:
+                link.serve(message)
+            packet = link.message("GET_VRING_BASE")
+            if not last:
+                self.lose(link)
+        link.reply(packet, STATE.pack(1, 12))
+        self.assertEqual(STATE.unpack(fe.recv().payload), (1, 12))
+        return link
+
+    def test_reset_and_lost_with_the_position(self):
+        # QEMU stops a device so: status 0 first, then it asks where the rings were, and starts them there again.
+        for name, payload in (("SET_STATUS", u64(0)), ("RESET_DEVICE", b""), ("RESET_OWNER", b"")):
+            fe = self.reset_unheard(name, payload)
+            rings = RING[:-1] if name == "SET_STATUS" else RING[:-2]
+            link = self.asked_again(fe, rings)
+            # The other ring is asked for when there is nobody; what is known already is said at once.
+            self.lose(link)
+            self.assertEqual(STATE.unpack(fe.call("GET_VRING_BASE", state(1, 0)).payload), (1, 12))
+            fe.send("GET_VRING_BASE", state(0, 0))
+            link = self.next_link()
+            self.assertEqual(self.slots(link), [1, 0, 0, 0, 0, 0, 0, 0])
+            got = [STATE.unpack(p.payload) for p in map(link.serve, rings * 2) if p.name == "SET_VRING_BASE"]
+            self.assertEqual(got, [(0, 0), (1, 12)])
+            link.reply(link.message("GET_VRING_BASE"), STATE.pack(0, 7))
+            self.assertEqual(STATE.unpack(fe.recv().payload), (0, 7))
+            self.works(fe, link)
+            self.again()
+
+    def test_reset_while_away(self):
+        fe, link, _ = self.running(2)
+        self.fill(link)
+        self.lose(link)
+        fe.send("SET_STATUS", u64(0))
+        fe.send("GET_VRING_BASE", state(1, 0))
+        self.works(fe, self.asked_again(fe))
+
+    def test_reset_and_told_where_to_start(self):
+        # At the next back-end, which has not run them: what it finds there is void.
+        fe = self.reset_unheard("SET_STATUS", u64(0))
+        link = self.asked_again(fe)
+        self.assertEqual(self.slots(link), [1, 1, 0, 0, 0, 0, 0, 0])
+        self.serve(fe, link, "SET_VRING_BASE", state(0, 3))
+        self.assertEqual(self.slots(link), [0, 1, 0, 0, 0, 0, 0, 0])
+        self.serve(fe, link, "SET_VRING_BASE", state(1, 12))
+        self.serve(fe, link, "SET_VRING_KICK", u64(1), [self.rings[1].kick_fd])
+        self.assertEqual(self.slots(link), [0] * 8)
+        self.lose(link)
+        # Known, and a status that would stop what runs by now is not told.
+        self.assertEqual(STATE.unpack(fe.call("GET_VRING_BASE", state(0, 0)).payload), (0, 3))
+        link = self.next_link()
+        for name in [*RING[:-1] * 2, RING[-1]]:
+            link.serve(name)
+        self.wait_up()
+        self.works(fe, link)
 
     def test_reset_that_may_not_have_been_carried_out(self):
         fe, link, _ = self.running()
@@ -353,14 +426,34 @@ class Positions(Case):
             link.reply_u64(barrier, FEATURES)
             link.message("SET_VRING_KICK").close()
             self.assertTrue(self.proxy.port(self.i)["front_end"]["rings"][0]["running"])
+        self.fill(link)
         fe.send("SET_STATUS", u64(0))
         link.message("SET_STATUS")
         self.proxy.status()
         self.lose(link)
         self.assertEqual(fe.call("GET_FEATURES").u64 & FEATURES, FEATURES)
-        self.assertEqual(self.slots(self.next_link()), [0] * 8)
+        link = self.next_link()
+        self.assertEqual(self.slots(link), [1, 0, 0, 0, 0, 0, 0, 0])
+        # If it is started now, then where the front-end says.
+        for name in RING[:-2]:  # RESET_OWNER has disabled it
+            link.serve(name)
+        self.wait_up()
+        self.serve(fe, link, "SET_VRING_KICK", u64(0), [self.rings[0].kick_fd])
+        self.assertEqual(self.slots(link), [0] * 8)
 
     def test_back_end_that_keeps_none(self):
+        for reset in (False, True):
+            fe, link = self.keeps_none()
+            if reset:
+                fe.send("SET_STATUS", u64(0))
+                link.message("SET_STATUS")
+                self.proxy.status()
+            link.close()
+            self.ends_away(fe, "back-end: .*it kept no ring positions")
+            self.again()
+
+    def keeps_none(self):
+        """A ring at a back-end that notes no position."""
         fe, link = self.pair(protocol=abi.CARRIED)
         self.serve(fe, link, "GET_FEATURES")
         self.serve(fe, link, "GET_PROTOCOL_FEATURES")
@@ -368,8 +461,7 @@ class Positions(Case):
         memory = self.memory()
         self.serve(fe, link, "SET_MEM_TABLE", fe.mem_table_payload([memory]), [memory.fd])
         self.start_ring(fe, link, memory, 0)
-        link.close()
-        self.ends_away(fe, "back-end: .*it kept no ring positions")
+        return fe, link
 
     def serve_packet(self, fe, link, request, payload):
         """The payload as the back-end saw it."""

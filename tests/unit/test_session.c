@@ -531,28 +531,72 @@ static void a_late_call_fd(void **state)
 	assert_int_equal(f.calls[1], 1);
 }
 
-static void resets_forget_positions(void **state)
+static void reset(unsigned int how)
 {
 	static const uint32_t resets[] = { VHOST_USER_RESET_DEVICE, VHOST_USER_RESET_OWNER };
 
-	begin_kept(V1 | PROTO);
+	if (how < 2)
+		assert_int_equal(fake_plain(&f, resets[how]), 0);
+	else
+		assert_int_equal(fake_u64(&f, VHOST_USER_SET_STATUS, 0), 0);
+}
+
+/* A ring is stopped by a reset, and nobody hears where before the back-end dies: the next one is asked. */
+static void resets_leave_positions(void **state)
+{
+	static const uint8_t frame[64];
+
 	for (unsigned int i = 0; i < 3; i++) {
-		assert_int_equal(slot(0)->state, INFLIGHT_SPLIT);
-		if (i < 2)
-			assert_int_equal(fake_plain(&f, resets[i]), 0);
-		else
-			assert_int_equal(fake_u64(&f, VHOST_USER_SET_STATUS, 0), 0);
-		assert_int_equal(slot(0)->state, INFLIGHT_STOPPED);
-		assert_int_equal(slot(1)->state, INFLIGHT_STOPPED);
-		kick(0);
+		memset(slot(0), 0, INFLIGHT_BYTES(4));
+		begin_kept(V1 | PROTO);
+		for (unsigned int k = 0; k < 5; k++)
+			fake_tx(&f, NULL, frame, sizeof(frame));
+		serve(3);
+		reset(i);
+		assert_int_equal(slot(1)->state, INFLIGHT_SPLIT);
+		for (unsigned int k = 0; k < 3; k++) {
+			replay(0);
+			reset(i);
+			assert_int_equal(f.port.num_tx, 0);
+			if (k == 0)
+				continue; /* it dies before it is asked */
+			assert_int_equal(stop_and_base(1), 3);
+			/* Its driver may have missed the last call; and nothing has been taken. */
+			assert_int_equal(f.calls[1], 1);
+			assert_int_equal(f.port.num_tx, 0);
+			assert_int_equal(fake_tx_done(&f), k == 1 ? 3 : 0);
+			assert_int_equal(stop_and_base(1), 3);
+			assert_int_equal(f.calls[1], 1);
+		}
+		/* From here on it is this back-end's own. */
+		slot(1)->before = 7;
 		kick(1);
+		serve(2);
+		assert_int_equal(fake_tx_done(&f), 2);
+		reset(i);
+		assert_int_equal(stop_and_base(1), 5);
+		port_disconnect(&f.port);
 	}
-	/* A ring that this back-end was never told to run is its own, too, once the front-end has stopped it. */
-	replay(0);
-	assert_int_equal(slot(0)->state, INFLIGHT_SPLIT);
-	assert_int_equal(stop_and_base(0), 0);
-	kick(0);
-	assert_int_equal(f.calls[0], 0);
+}
+
+/* Nothing noted, no place for it, no ring it could be of: the base that it was told. */
+static void no_position_to_find(void **state)
+{
+	begin_kept(V1 | PROTO);
+	reset(2);
+	replay(4);
+	slot(0)->state = INFLIGHT_STOPPED;
+	assert_int_equal(stop_and_base(0), 4);
+	assert_int_equal(f.errs[0], 0);
+	assert_int_equal(slot(0)->state, INFLIGHT_STOPPED);
+	slot(2)->state = INFLIGHT_SPLIT;
+	assert_int_equal(stop_and_base(2), 0);
+	assert_int_equal(f.errs[2], 0);
+	slot(1)->size = 128;
+	assert_int_equal(stop_and_base(1), 4);
+	assert_int_equal(f.errs[1], 1);
+	kick(1);
+	assert_int_equal(f.port.num_tx, 1);
 }
 
 /* What a predecessor left is not trusted; the ring is broken until it is stopped and started again. */
@@ -585,7 +629,8 @@ static void another_place(void **state)
 	assert_int_equal(other[1].state, INFLIGHT_SPLIT);
 	assert_int_equal(other[2].state, INFLIGHT_PACKED); /* not this back-end's business yet */
 	assert_int_equal(fake_u64(&f, VHOST_USER_SET_STATUS, 0), 0);
-	assert_int_equal(other[1].state, INFLIGHT_STOPPED);
+	assert_int_equal(stop_and_base(1), 0);
+	assert_int_equal(other[1].state, INFLIGHT_SPLIT);
 	assert_int_equal(slot(1)->state, INFLIGHT_SPLIT);
 }
 
@@ -614,6 +659,11 @@ static void positions_of_packed_rings(void **state)
 	kick(1);
 	assert_int_equal(f.calls[1], 1);
 	assert_int_equal(stop_and_base(1), 0x80048004);
+	/* Nor that; and now a reset has stopped it. */
+	replay(0x80008000);
+	reset(2);
+	assert_int_equal(stop_and_base(1), 0x80048004);
+	assert_int_equal(f.calls[1], 1);
 }
 
 /* Who does not know the platform's word for it never hears of it. */
@@ -706,7 +756,8 @@ int main(void)
 		T(a_successor_goes_on),
 		T(dies_with_the_answer),
 		T(a_late_call_fd),
-		T(resets_forget_positions),
+		T(resets_leave_positions),
+		T(no_position_to_find),
 		T(positions_that_make_no_sense),
 		T(another_place),
 		T(positions_of_packed_rings),

@@ -35,9 +35,9 @@ enum inflight_state {
  * Whether a ring goes on at its next start is for the proxy to say, since it knows which answers have arrived:
  * it zeroes a slot before the ring is started anywhere but where it stopped. A back-end that answers
  * GET_VRING_BASE therefore leaves the slot as it is: if it dies before the answer is there, its successor is
- * asked again, and gives the same answer. It looks at a slot only when it starts a ring for the first time
- * after SET_INFLIGHT_FD, and knows its own positions otherwise. Resets (RESET_DEVICE, RESET_OWNER, status 0)
- * set the state to 0.
+ * asked again, and gives the same answer. So it does when a reset (status 0, RESET_DEVICE, RESET_OWNER) stops its
+ * rings: where is asked only afterwards (QEMU) or not at all. It looks at a slot only when it starts a ring, or is
+ * asked for its position, for the first time after SET_INFLIGHT_FD, and knows its own positions otherwise.
  */
 
 /* A chain to give back: what its used descriptor says, and how many slots it stands for. */

@@ -208,8 +208,8 @@ void vq_dev_stop(struct vq_dev *vq);
  */
 void vq_dev_track(struct vq_dev *vq, struct inflight_ring *track);
 
-/* Notes that the ring has no position any more: whoever starts it begins at its base. It must have been stopped. */
-void vq_track_stopped(struct inflight_ring *track);
+/* True if a position is noted there (which may make no sense); track may be NULL. */
+bool vq_track_runs(const struct inflight_ring *track);
 
 /* The position for GET_VRING_BASE, to be given to a later start; also of a stopped or broken queue. */
 uint32_t vq_dev_base(const struct vq_dev *vq);
