@@ -109,6 +109,11 @@ def guest_reboot(world, rng):
     return world.visitor.restart(rng.random() < 0.5)
 
 
+def guest_link(world, rng):
+    """The expendable guest's link goes off, then on."""
+    return world.visitor.flap(rng.choice((0, rng.uniform(0, 0.1), rng.uniform(0.1, 1.5))))
+
+
 def _peer(what, where):
     def fault(world, rng):
         path = world.path.link if where is None else world.path.socket(HOSTILE[where])
@@ -119,7 +124,7 @@ def _peer(what, where):
 
 
 # What needs QEMU guests.
-OF_GUESTS = ("qemu-kill", "guest-reboot")
+OF_GUESTS = ("qemu-kill", "guest-reboot", "guest-link")
 # kind: (how often, compared with the others; function)
 KINDS = {
     "vmm-kill": (3, vmm_kill),
@@ -135,6 +140,7 @@ KINDS = {
     "front-end-kill": (2, front_end_kill),
     "qemu-kill": (2, qemu_kill),
     "guest-reboot": (2, guest_reboot),
+    "guest-link": (4, guest_link),
     "front-end-reconnect": (3, _peer(hostile.come_and_go, 1)),
     "hostile-message": (3, _peer(hostile.messages, 0)),
     "hostile-part": (1, _peer(hostile.half_a_message, 1)),

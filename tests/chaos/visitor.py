@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-The QEMU guest that is broken itself: its QEMU is killed, it is reset and rebooted. In between it sends a file to an echo server
-in a guest that stays, again and again, and compares every byte that comes back.
+The QEMU guest that is broken itself: its QEMU is killed, it is reset and rebooted, its link goes off and on. In between it sends a file to
+an echo server in a guest that stays, again and again, and compares every byte that comes back.
 
     away     no QEMU; the next one starts when the port is free
-    coming   it boots: until files come back
+    coming   it boots, or its link has been changed: until files come back
     talking  files come back
     there    besides, proxy and back-end VM both have its session, and nothing is under way
 
@@ -28,7 +28,9 @@ AWAY, COMING, TALKING, THERE = "away", "coming", "talking", "there"
 FILE_BYTES = 65536      # less than the sockets' buffers take, or both sides might wait for the other one to read
 ECHO_PORT = 7003
 LOOK_S = 0.25           # between two looks at the session
-PATIENCE_S = 300        # until it is there for the first time
+PATIENCE_S = 300        # until it is there for the first time; for what the guest is told to do
+# A line may have been under way when its link was changed; the next one is about a file that was not.
+ENOUGH_FILES = 2
 TALK = (f"dd if=/dev/urandom of=/tmp/out bs={FILE_BYTES} count=1 2>/dev/null; until [ -e /tmp/stop ]; do "
         "nc {address} {port} </tmp/out >/tmp/back 2>/dev/null; n=$(wc -c </tmp/back); "
         "if [ $n = 0 ] || cmp -s -n $n /tmp/out /tmp/back; then echo right $n; else echo wrong $n; fi; usleep 200000; done")
@@ -63,6 +65,9 @@ class Visitor(Stream):
         """Its next boot has begun."""
         self.boots = number
         self.talk = None
+        self._come()
+
+    def _come(self):
         self.state = COMING
         self.fresh = 0
         self.session = None
@@ -90,10 +95,11 @@ class Visitor(Stream):
         return self.state not in (TALKING, THERE) and f"not done: it is {self.state}"
 
     def kill(self):
-        """SIGKILL."""
-        if self._not_up():
+        """SIGKILL; also while its link is being changed."""
+        changing = self.state == COMING and self.talk and self.fault
+        if self._not_up() and not changing:
             return self._not_up()
-        was = f"it was {self.state}"
+        was = "its link was being changed" if changing else f"it was {self.state}"
         self.guest.kill()
         self._leave()
         return was
@@ -105,6 +111,14 @@ class Visitor(Stream):
         self._boot(self.guest.readies + 1)
         self.fault = self.pool.submit(self.guest.reboot if inside else self.guest.reset)
         return "from inside" if inside else "reset button"
+
+    def flap(self, seconds):
+        """The link goes off for that long, then on."""
+        if self._not_up():
+            return self._not_up()
+        self._come()
+        self.fault = self.pool.submit(self.guest.flap, seconds, PATIENCE_S)
+        return f"off for {seconds * 1000:.0f} ms"
 
     def _leave(self):
         """That QEMU has ended."""
@@ -124,7 +138,8 @@ class Visitor(Stream):
             self._ended()
         elif self.talk:
             self._read()
-            self._look()
+            if self._fault_over():
+                self._look()
         elif self._fault_over() and self.guest.is_ready(self.boots):
             self._start_talking()
 
@@ -167,6 +182,7 @@ class Visitor(Stream):
         if not self.fault:
             return True
         if not self.fault.done():
+            self.fresh = 0
             return False
         error, self.fault = self.fault.exception(), None
         if error:
@@ -175,7 +191,7 @@ class Visitor(Stream):
 
     def _look(self):
         """At its session."""
-        if self.state == COMING and self.fresh:
+        if self.state == COMING and self.fresh >= ENOUGH_FILES:
             self.state = TALKING
         if self.state == COMING or time.monotonic() - self.looked < LOOK_S:
             return

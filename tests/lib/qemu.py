@@ -235,14 +235,16 @@ class Guest:
         self.begin("reboot -f")
         return boots + 1
 
-    def flap(self):
-        """The link goes off and on again; until the guest has seen both."""
+    def flap(self, off=0.0, timeout=60):
+        """The link goes off for so many seconds, and on again; until the guest has seen both."""
         # Counters, not `carrier`: QEMU puts the link on by itself when its connection is cut and made again meanwhile.
         counts = [f"/sys/class/net/eth0/carrier_{way}_count" for way in ("down", "up")]
-        before = self.run(f"cat {' '.join(counts)}").lines
+        before = self.run(f"cat {' '.join(counts)}", timeout).lines
         for up, count, seen in zip((False, True), counts, before):
-            self.qmp("set_link", name="n0", up=up)
-            self.run(f"until [ $(cat {count}) != {seen} ]; do usleep 10000; done")
+            self.qmp("set_link", timeout, name="n0", up=up)
+            self.run(f"until [ $(cat {count}) != {seen} ]; do usleep 10000; done", timeout)
+            if not up:
+                time.sleep(off)
 
     def stop(self):
         """Stop QEMU."""
