@@ -87,8 +87,10 @@ struct session_ring {
 	bool enabled;
 	/* SET_VRING_KICK came, and nothing since that stops the ring. */
 	bool running;
-	/* A back-end was told so: it may have gone on from base. tracked: it notes how far. After a reset this
-	 * outlasts running, until it is known where the ring has stopped, or does not matter any more. */
+	/*
+	 * A back-end was told so: it may have gone on from base. tracked: it notes how far. After a reset this
+	 * outlasts running, until it is known where the ring has stopped, or does not matter any more.
+	 */
 	bool served, tracked;
 	bool told[RING_FDS]; /* a message came, with an eventfd or for none */
 	uint32_t num, base;
