@@ -10,8 +10,10 @@
 
 /* --- one session's rings --- */
 
-/* The next ring from index on that is to be asked now: it runs at the old back-end, or a reset has stopped it there
- * and nobody has asked where. */
+/*
+ * The next ring from index on that is to be asked now: it runs at the old back-end, or a reset has stopped it there
+ * and nobody has asked where.
+ */
 static uint32_t next_served(const struct session *s, uint32_t index)
 {
 	while (index < s->num_rings && (index % 2 != s->stop.parity || !s->rings[index].served))

@@ -84,7 +84,6 @@ struct vring {
 	bool unsettled; /* data path: a call is not decided yet */
 	bool failed;	/* data path: found broken, left alone until the control plane stops it */
 	bool slow;	/* data path: failed, or shared out; frames for it go the general way */
-	bool lull;	/* data path: shared out, but there are buffers enough now */
 	bool routed;	/* its kicks go to its owner */
 	uint8_t owner;	/* the worker, the same for both rings of a pair */
 	enum vring_state state;

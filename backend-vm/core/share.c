@@ -26,7 +26,6 @@ void share_reset(struct vring *vr)
 {
 	vr->share = (struct ring_share){ 0 };
 	vr->slow = vr->failed;
-	vr->lull = false;
 }
 
 static uint32_t reserve_now(const struct ring_share *s)
@@ -105,7 +104,7 @@ static void share_lull_ends(struct worker *w, struct vring *vr)
 		return;
 	}
 	s->calm = 0;
-	vr->lull = false;
+	s->lull = false;
 	vr->slow = true;
 }
 
@@ -113,7 +112,7 @@ void share_starved(struct worker *w, struct vring *vr)
 {
 	struct ring_share *s = &vr->share;
 
-	if (vr->lull)
+	if (s->lull)
 		share_lull_ends(w, vr);
 	if (s->on)
 		return;
@@ -248,7 +247,7 @@ static void share_lap(struct vring *vr)
 	s->calm = s->lacked * SHARE_FEW > vr->vq.size ? 0 : s->calm + 1;
 	s->lacked = 0;
 	if (s->calm >= SHARE_CALM) {
-		vr->lull = true;
+		s->lull = true;
 		vr->slow = vr->failed;
 	}
 }

@@ -47,6 +47,7 @@ struct worker;
 /* Of one receive ring; written by the worker that owns it. */
 struct ring_share {
 	bool on;
+	bool lull;    /* on, but there are buffers enough now: the ring is not vring.slow */
 	bool watch;   /* not on yet: whether others send to it */
 	bool watched; /* it was, in this second */
 	bool stale;   /* accounts have changed since the level was computed */

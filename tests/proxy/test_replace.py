@@ -642,13 +642,7 @@ class Group(Base):
     def test_one_link_dies_in_the_start(self):
         for stop in range(3):
             self.begin()
-            for new in self.new:
-                self.prepare(new, 2)
-            for index in (1, 0):
-                for n in range(2):
-                    self.stop_one(n, index)
-            for n in range(2):
-                self.start_receiver(n)
+            self.stop_all()
             for n in range(2 if stop else 0):
                 self.new[n].serve(ASK)
             if stop == 2:

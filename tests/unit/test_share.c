@@ -450,26 +450,26 @@ static void lull(void **state)
 
 	receive(FAKE_QUEUE);
 	run_and_count(&flood);
-	assert_true(vr->slow && !vr->lull);
+	assert_true(vr->slow && !share()->lull);
 	run(&enough, 500);
 	dropped = ctr(TO, CTR_DROP_NO_BUFFERS);
 	/* It takes bursts that the reserve would not have let it take. */
 	run(&(struct load){ .wants = { 120, 120 }, .takes = 256, .every = 1 }, 500);
-	assert_true(share()->on && vr->lull && !vr->slow);
+	assert_true(share()->on && share()->lull && !vr->slow);
 	assert_int_equal(ctr(TO, CTR_DROP_NO_BUFFERS), dropped);
 	memset(got, 0, sizeof(got));
 	memset(sent, 0, sizeof(sent));
 	run(&flood, COUNTED / flood.takes);
-	assert_true(vr->slow && !vr->lull);
+	assert_true(vr->slow && !share()->lull);
 	assert_in_range(got[1], sent[1] * 99 / 100, sent[1]);
 	/* It lasts longer than anybody is remembered. */
 	run(&enough, 500);
-	assert_true(vr->lull);
+	assert_true(share()->lull);
 	fake_time(sw, START + (2 * SHARE_SECONDS + 1) * SECOND);
 	run(&enough, 50);
-	assert_true(vr->lull);
+	assert_true(share()->lull);
 	run(&(struct load){ .wants = { 32 }, .takes = 8, .every = 1 }, 500);
-	assert_false(share()->on || vr->lull || vr->slow);
+	assert_false(share()->on || share()->lull || vr->slow);
 }
 
 /* A little too much, so that there are lulls again and again. */
