@@ -175,7 +175,7 @@ bool replace_gives_back(struct port *port, const char *why)
 	if (!port->move_failed && port->link)
 		port_log(port, LOG_L_WARN, "%s does not take over: %s", port->link->who, why);
 	failed(port);
-	return true;
+	return !session_position_lost(s);
 }
 
 void replace_update(struct port *port)
@@ -369,13 +369,16 @@ static void give_back(struct port *port)
 {
 	static const char why[] = "the VMM that was to take over will not";
 	struct session *s = port->session;
-	bool had = port->move == MOVE_START && port->link && port->link->replaces && port->next;
+	bool there = port->move == MOVE_START && port->link && port->link->replaces;
+	bool had = there && port->next, unserved = false;
 
-	/* Where there is no old one any more the port stays with the new one. */
+	/* Where there is no old one any more the port stays with the new one, unless that has failed it. */
 	if (s && s->state == SESSION_MOVING)
 		session_stay(s, why);
 	else if (s && (s->state == SESSION_STOPPING || (s->state == SESSION_REPLAY && had)))
 		session_give_back(s, why);
+	else if (s && s->state == SESSION_REPLAY && there && port->move_failed)
+		unserved = true;
 	if (s && s->state == SESSION_AWAY)
 		together_lost(s, port->move_pid);
 	if (had) {
@@ -387,6 +390,9 @@ static void give_back(struct port *port)
 		heir(port)->refused = true;
 	port->move = MOVE_NONE;
 	port->move_failed = false;
+	if (unserved)
+		session_end(s, BY_BACK_END, port->link && port->link->state == LINK_UP,
+			    "%s, and the old one is gone", why);
 }
 
 static void abort_all(struct proxy *p, int pid)

@@ -66,7 +66,8 @@ void replace_wake(struct proxy *p);
 void replace_lost(struct link *l);
 /* port->next cannot have the port's session: it is left out from now on. */
 void replace_refused(struct port *port, const char *why);
-/* The new VMM is at fault, the session is REPLAY there, and goes back: true. Else it has to end. */
+/* The new VMM is at fault, and the session is REPLAY there. True: it goes back. Else it has to end, and only
+ * its port goes back. */
 bool replace_gives_back(struct port *port, const char *why);
 /* The session is STOPPING, and no request of the front-end is unanswered: the old back-end answers. */
 void replace_reply(struct session *s, uint32_t seq, const struct vhost_user_msg *msg);

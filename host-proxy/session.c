@@ -383,8 +383,7 @@ void session_go_on(struct session *s)
 		replace_done(port);
 }
 
-/* A ring that runs, or has stopped, somewhere nobody has noted. */
-static bool position_is_lost(const struct session *s)
+bool session_position_lost(const struct session *s)
 {
 	for (uint32_t i = 0; i < s->num_rings; i++) {
 		const struct session_ring *ring = &s->rings[i];
@@ -399,7 +398,7 @@ void session_not_kept(struct session *s)
 {
 	s->kept = false;
 	session_restart_timer(s);
-	if (position_is_lost(s))
+	if (session_position_lost(s))
 		session_end(s, BY_BACK_END, false, "no ring positions for the next back-end");
 }
 
@@ -471,7 +470,7 @@ void session_start_away(struct session *s)
 
 void session_lost(struct session *s, const char *why)
 {
-	if (position_is_lost(s)) {
+	if (session_position_lost(s)) {
 		session_end(s, BY_BACK_END, false,
 			    "%s, and it kept no ring positions for the next one", why);
 		return;
@@ -542,6 +541,11 @@ void session_give_back(struct session *s, const char *why)
 {
 	uint32_t id = s->id;
 
+	if (session_position_lost(s)) {
+		session_end(s, BY_BACK_END, true,
+			    "%s, and it kept no ring positions for the old one", why);
+		return;
+	}
 	if (!session_set_state(s, SESSION_AWAY))
 		return;
 	if (!s->away_ns)

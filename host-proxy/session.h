@@ -221,7 +221,8 @@ void session_stay(struct session *s, const char *why);
 void session_stop(struct session *s);
 /* STOPPING, and the links have changed places: REPLAY, with the rings still to start. */
 void session_moved(struct session *s);
-/* STOPPING or REPLAY: the links that know of it are told that it is over; AWAY. */
+/* STOPPING or REPLAY: the links that know of it are told that it is over; AWAY. Ends it if no other
+ * back-end could go on. */
 void session_give_back(struct session *s, const char *why);
 /* port->next is no more, or has ended it there. */
 void session_not_next(struct session *s);
@@ -233,6 +234,8 @@ static inline void session_ring_served(const struct session *s, struct session_r
 		ring->tracked = s->inflight_told;
 	ring->served = true;
 }
+/* A ring runs, or has stopped, somewhere that nobody has noted: no other back-end could go on. */
+bool session_position_lost(const struct session *s);
 /* True while a link knows of it. */
 static inline bool session_announced(const struct session *s)
 {

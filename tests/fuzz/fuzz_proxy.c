@@ -140,8 +140,9 @@ static void stranger(struct rig *r)
 
 	fd_close(&r->stranger);
 	turn(r);
-	if (r->strangers++ == STRANGERS_MAX)
+	if (r->strangers == STRANGERS_MAX)
 		return;
+	r->strangers++;
 	listen_for_links(r);
 	r->stranger = prog_connect_unix(socket_path, SOCK_SEQPACKET);
 	CHECK(r->stranger >= 0);
@@ -650,7 +651,9 @@ static void make_kinds(void)
 
 	if (kinds[1])
 		return;
-	log_set_level("error");
+	/* VVU_FUZZ_LOG=debug tells the way to a failure. */
+	if (log_set_level(getenv("VVU_FUZZ_LOG") ? getenv("VVU_FUZZ_LOG") : "error") < 0)
+		log_set_level("error");
 	kinds[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int i = 1; i < 4; i++) {
 		kinds[i] = memfd_create("fuzz", MFD_CLOEXEC);

@@ -10,6 +10,7 @@ PR_SET_PDEATHSIG follows the *thread* that forked, so processes are started from
 """
 
 import collections
+import contextlib
 import json
 import os
 import re
@@ -175,6 +176,16 @@ class Proc:
             pass
         self.reader.join(5)
         return self.popen.returncode
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """For that long it does nothing; whatever happens meanwhile it finds all at once, in this order."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def holds(self, name):
         """Files whose name has `name` in it, that it has open or mapped."""

@@ -363,6 +363,39 @@ class Replacement(Base):
             new.settle(self.proxy.status)
             self.again()
 
+    def test_successor_fails_in_the_start_without_positions(self):
+        for fail in (lambda li, p: li.close(), lambda li, p: li.reply(p, b""), lambda li, p: li.send_packet("BACKEND_LOST")):
+            fe, old = self.keeps_none()
+            new = self.successor(protocol=abi.CARRIED)
+            new.replay(*NEGOTIATION, "SET_MEM_TABLE", *RING[:-1], ASK, protocol=abi.CARRIED)
+            self.stop_rings(old, 7)
+            for name in ("SET_VRING_BASE", RING[-1]):
+                new.serve(name)
+            fail(new, new.message(ASK))
+            # Nobody knows where the ring is by now.
+            fe.wait_closed()
+            old.session_down()
+            fe = self.connect()
+            old.session_up()
+            self.serve(fe, old, "GET_FEATURES")
+            self.again()
+
+    def test_successor_fails_in_the_start_and_the_old_one_dies(self):
+        for fail in (lambda li, p: li.reply(p, b""), lambda li, p: li.send_packet("BACKEND_DOWN")):
+            fe, old, _ = self.running(2)
+            new = self.successor()
+            self.prepare(new, 2)
+            self.stop_rings(old, 1, 2)
+            for name in ["SET_VRING_BASE"] * 2 + RING[-1:] * 2:
+                new.serve(name)
+            packet = new.message(ASK)
+            with self.proxy.proc.stopped():  # it sees both at once
+                fail(new, packet)
+                old.close()
+            fe.wait_closed()
+            self.assertRegex(self.proxy.port(self.i)["last_end"], "back-end: .*, and the old one is gone")
+            self.again()
+
     def test_successor_offers_less(self):
         for kw, pattern in (({"features": 0}, "lacks features"), ({"protocol": 0}, "lacks features 0, protocol")):
             fe, old, _ = self.running()

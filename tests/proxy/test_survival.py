@@ -61,6 +61,22 @@ class Case(rig.Case):
         self.rings = [self.start_ring(fe, link, memory, i) for i in range(rings)]
         return fe, link, memory
 
+    def keeps_none(self):
+        """A ring at a back-end that notes no position."""
+        fe, link = self.pair(protocol=abi.CARRIED)
+        self.serve(fe, link, "GET_FEATURES")
+        self.serve(fe, link, "GET_PROTOCOL_FEATURES")
+        self.assertEqual(U64.unpack(self.serve_packet(fe, link, "SET_PROTOCOL_FEATURES", u64(abi.CARRIED)))[0], abi.CARRIED)
+        memory = self.memory()
+        self.serve(fe, link, "SET_MEM_TABLE", fe.mem_table_payload([memory]), [memory.fd])
+        self.start_ring(fe, link, memory, 0)
+        return fe, link
+
+    def serve_packet(self, fe, link, request, payload):
+        """The payload as the back-end saw it."""
+        fe.send(request, payload)
+        return link.message(request).payload
+
     def wait_state(self, state):
         """Until the port is in that state; its status. (Lines about it are limited to ten a second.)"""
         procs.wait_until(lambda: self.proxy.port(self.i)["state"] == state, f"state {state}", interval=0.005)
@@ -451,22 +467,6 @@ class Positions(Case):
             link.close()
             self.ends_away(fe, "back-end: .*it kept no ring positions")
             self.again()
-
-    def keeps_none(self):
-        """A ring at a back-end that notes no position."""
-        fe, link = self.pair(protocol=abi.CARRIED)
-        self.serve(fe, link, "GET_FEATURES")
-        self.serve(fe, link, "GET_PROTOCOL_FEATURES")
-        self.assertEqual(U64.unpack(self.serve_packet(fe, link, "SET_PROTOCOL_FEATURES", u64(abi.CARRIED)))[0], abi.CARRIED)
-        memory = self.memory()
-        self.serve(fe, link, "SET_MEM_TABLE", fe.mem_table_payload([memory]), [memory.fd])
-        self.start_ring(fe, link, memory, 0)
-        return fe, link
-
-    def serve_packet(self, fe, link, request, payload):
-        """The payload as the back-end saw it."""
-        fe.send(request, payload)
-        return link.message(request).payload
 
     def test_next_back_end_keeps_none(self):
         fe, link, _ = self.running()
