@@ -7,7 +7,7 @@
 #include "host-proxy/session.h"
 #include "host-proxy/together.h"
 
-/* VMMs try to link every second; those that were stopped, or wait for a processor, are later. */
+/* VMMs try to link every second at least; those that were stopped, or wait for a processor, are later. */
 static const struct timeval young_time = { .tv_sec = 5 };
 
 static struct link *other_of(const struct link *l)

@@ -27,9 +27,12 @@
 #include "vmm/hostlib/prog.h"
 #include "vmm/vvu_priv.h"
 
+/* Where no proxy is: whatever has died, frames may wait for the next one (abi-link.md, Replacement). */
 #define RETRY_FIRST_MS 10
-#define RETRY_MAX_MS   1000
-#define READ_BUDGET    64 /* packets in one turn of the event loop */
+#define RETRY_MAX_MS   100
+/* Where there is one that says no. */
+#define REJECTED_MS 1000
+#define READ_BUDGET 64 /* packets in one turn of the event loop */
 
 static void retry_later(struct vvu_dev *d)
 {
@@ -257,7 +260,7 @@ static void rejected(struct vvu_dev *d, struct wire_packet *p)
 {
 	p->pkt.body.text.text[LINK_REASON_MAX] = '\0';
 	log_peer(LOG_L_WARN, d->who, "the proxy refuses the link: %s", p->pkt.body.text.text);
-	d->link.backoff_ms = RETRY_MAX_MS;
+	d->link.backoff_ms = REJECTED_MS;
 	/* Nobody else will come for it. */
 	if (d->keep.away)
 		vvu_session_end(d, VVU_END_PROXY, "the next proxy refuses its link");
