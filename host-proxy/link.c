@@ -319,6 +319,12 @@ static void on_hello(struct link *l, const struct wire_packet *in)
 		port_log(l->port, LOG_L_INFO, "linked by %s (pid %d)", l->who, l->pid);
 }
 
+bool link_limits_valid(const struct link_backend_up *up)
+{
+	return up->max_queues && up->max_queues <= VHOST_USER_VRING_INDEX_MASK + 1u &&
+	       up->max_mem_slots;
+}
+
 static void on_back_end_up(struct link *l, const struct link_backend_up *up)
 {
 	if (l->recovery && !l->claims) {
@@ -329,8 +335,7 @@ static void on_back_end_up(struct link *l, const struct link_backend_up *up)
 		link_end(l, "BACKEND_UP while the back-end is up");
 		return;
 	}
-	if (!up->max_queues || up->max_queues > VHOST_USER_VRING_INDEX_MASK + 1u ||
-	    !up->max_mem_slots) {
+	if (!link_limits_valid(up)) {
 		link_end(l, "BACKEND_UP with %u queues and %u memory slots", up->max_queues,
 			 up->max_mem_slots);
 		return;

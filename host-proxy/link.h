@@ -84,6 +84,9 @@ void link_end(struct link *l, const char *fmt, ...) __attribute__((format(printf
 void link_close(struct link *l);
 void link_free(struct link *l);
 
+/* What the back-end of a link that is LINK_UP has is within what the rest allocates for. */
+bool link_limits_valid(const struct link_backend_up *up);
+
 /* True when a message of the front-end may be read: it would go out at once, or nearly. */
 bool link_can_take(const struct link *l);
 

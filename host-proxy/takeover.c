@@ -70,9 +70,13 @@ static const char *describe(int ret)
 static void receive(struct takeover *t)
 {
 	int ret = takeover_recv(t->sock, &t->b);
+	const char *why;
 
 	if (ret)
 		takeover_fail(t, "the proxy that runs: %s", describe(ret));
+	why = takeover_wrong(&t->b);
+	if (why)
+		takeover_fail(t, "the proxy that runs makes no sense: %s", why);
 }
 
 static void tell(struct takeover *t, enum takeover_kind kind, uint32_t index)
@@ -337,8 +341,6 @@ static void on_record(struct takeover *t, struct port *port)
 static bool get_reader(struct takeover *t, struct wire_reader *r, const struct takeover_reader *in,
 		       unsigned int *at)
 {
-	if (in->have >= sizeof(in->msg) || in->num_fds > WIRE_FDS_MAX)
-		return false;
 	r->have = in->have;
 	memcpy(&r->in.msg, &in->msg, sizeof(in->msg));
 	for (unsigned int i = 0; i < in->num_fds; i++) {
@@ -350,11 +352,8 @@ static bool get_reader(struct takeover *t, struct wire_reader *r, const struct t
 	return true;
 }
 
-static bool get_pending(struct session *s, const struct takeover_session *in)
+static void get_pending(struct session *s, const struct takeover_session *in)
 {
-	if (in->num_pending > SESSION_PENDING + 1 || in->num_back_pending > SESSION_CHANNEL ||
-	    in->num_channel_out > SESSION_CHANNEL)
-		return false;
 	for (unsigned int i = 0; i < in->num_pending; i++) {
 		const struct takeover_pending *p = &in->pending[i];
 		struct session_pending *to = &s->pending[i];
@@ -368,24 +367,18 @@ static bool get_pending(struct session *s, const struct takeover_session *in)
 			.internal = p->flags & TAKEOVER_PENDING_INTERNAL,
 		};
 		memcpy(&to->msg, &p->msg, sizeof(to->msg));
-		if (!to->info || p->state > PENDING_DEFERRED ||
-		    p->msg.hdr.size > VHOST_USER_PAYLOAD_MAX)
-			return false;
 	}
 	s->num_pending = in->num_pending;
 	s->num_back_pending = in->num_back_pending;
 	s->num_channel_out = in->num_channel_out;
 	memcpy(s->back_pending, in->back_pending, sizeof(s->back_pending));
 	memcpy(s->channel_out, in->channel_out, sizeof(s->channel_out));
-	return true;
 }
 
 /* Before a change that is not acknowledged yet. Its fds are duplicates of their own. */
 static bool get_before(struct takeover *t, struct session *s, const struct vu_regions *before,
 		       unsigned int *at)
 {
-	if (before->num > VHOST_USER_MEM_SLOTS_MAX)
-		return false;
 	s->memory_before.regions = *before;
 	for (unsigned int i = 0; i < before->num; i++) {
 		s->memory_before.fds[i] = next_fd(t, at);
@@ -434,8 +427,7 @@ static const char *fill(struct takeover *t, struct session *s)
 		return "a message that is half read";
 	if ((in->flags & TAKEOVER_SESSION_CHANGES) && !get_before(t, s, &in->before, &at))
 		return "a change of memory";
-	if (!get_pending(s, in) || in->out.hdr.size > VHOST_USER_PAYLOAD_MAX)
-		return "its requests";
+	get_pending(s, in);
 	if (at != t->b.hdr.num_fds || !state_valid(s))
 		return "its state";
 	return NULL;

@@ -202,6 +202,11 @@ int takeover_recv(int sock, struct takeover_block *b);
 /* Closes those that nobody has taken (-1). */
 void takeover_close_fds(struct takeover_block *b);
 
+/* --- takeover_check.c --- */
+
+/* NULL: the body, which is as long as its kind says, is one that the rest can live with. Else what of it makes no sense. */
+const char *takeover_wrong(const struct takeover_block *b);
+
 /* --- handover.c: the proxy that runs --- */
 
 /* A control_fn for "takeover" alone: notes in p->takeover who asks. */

@@ -59,6 +59,7 @@ PARSERS = (
     "host-proxy/replies.c",
     "host-proxy/session.c",
     "host-proxy/takeover.c",
+    "host-proxy/takeover_check.c",
     "host-proxy/takeover_wire.c",
     "host-proxy/translate.c",
     "vmm/hostlib/wire.c",

@@ -162,7 +162,7 @@ static unsigned int make_port(struct script *s)
 
 	p->name[0] = (char)('a' + s->ports++ % 26);
 	strcpy(p->path, port_path);
-	p->retry_ms = 100;
+	p->retry_ms = PORT_RETRY_MIN_MS;
 	if (p->name[0] != 'b') {
 		p->flags = TAKEOVER_LISTENS;
 		add_fd(s, &num, PORT_SOCKET);

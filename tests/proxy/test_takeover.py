@@ -819,6 +819,10 @@ class Damage(Base):
             ("no sense", changed(PORT, 0, longest[:64])),
             ("no sense", changed(PORT, 64, longest[:108])),
             ("no sense", changed(PORT, 172, struct.pack("<I", 0))),  # does not listen, with an fd
+            ("what a port offers", changed(PORT, 176, struct.pack("<I", 0))),  # it would try again without a pause
+            ("what a port offers", changed(PORT, 440, b"\2")),
+            ("what a port offers", changed(PORT, 484, struct.pack("<I", 257))),  # bytes of configuration space
+            ("what a port offers", changed(PORT, 760, struct.pack("<I", 257))),  # rings
             ("does not speak", other(PROXY, PORT)),
             ("does not speak", other(PORT, 77)),
             ("does not speak", other(SOCKETS, END)),
@@ -826,6 +830,7 @@ class Damage(Base):
             ("ports are missing", changed(PROXY, 0, struct.pack("<I", 5))),
             ("does not speak", changed(PROXY, 0, struct.pack("<I", 3))),
             ("no state that there is", changed(LINK, 0, struct.pack("<I", 9))),
+            ("what a link's back-end offers", changed(LINK, 40, struct.pack("<I", 0))),
             ("a link makes no sense", changed(LINK, 20, struct.pack("<I", 9))),
             ("has not told all", changed(LINK, 20, struct.pack("<I", 1))),
             ("its session makes no sense|another version", changed(RECORD, 8, struct.pack("<I", 77))),
@@ -836,9 +841,11 @@ class Damage(Base):
             ("unknown kind or size", record(3, 0, b"x")),
             ("its state", changed(SESSION, 0, struct.pack("<I", 5))),
             ("a front-end that waits makes no sense", changed(SESSION, 0, struct.pack("<I", 0))),
-            ("its requests", changed(SESSION, 20, struct.pack("<I", 34))),
-            ("its requests", changed(SESSION, 24, struct.pack("<I", 17))),
-            ("its requests", changed(SESSION, 28, struct.pack("<I", 17))),
+            ("a session's state", changed(SESSION, 64, b"\2")),
+            ("a session's state", changed(SESSION, 144, b"\2")),
+            ("a session's requests", changed(SESSION, 20, struct.pack("<I", 34))),
+            ("a session's requests", changed(SESSION, 24, struct.pack("<I", 17))),
+            ("a session's requests", changed(SESSION, 28, struct.pack("<I", 17))),
             ("has not told all", other(SESSION, END, b"")),
         ]
         for pattern, edit in cases:
