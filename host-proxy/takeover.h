@@ -204,7 +204,7 @@ void takeover_close_fds(struct takeover_block *b);
 
 /* --- takeover_check.c --- */
 
-/* NULL: the body, which is as long as its kind says, is one that the rest can live with. Else what of it makes no sense. */
+/* NULL: the body, which is as long as its kind says, is one that the rest can live with. Else what of it is wrong. */
 const char *takeover_wrong(const struct takeover_block *b);
 
 /* --- handover.c: the proxy that runs --- */
