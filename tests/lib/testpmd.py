@@ -162,15 +162,15 @@ class Testpmd:
         """Frames that were sent, have not come, and are not among those that dropped() says were dropped."""
         return self.total("opackets") - self.total("ipackets") - dropped()
 
-    def drain(self, dropped):
+    def drain(self, dropped, limit=procs.LIMIT):
         """
         Receive without sending until nothing is missing, then stop; how many are missing then. (The last frames, and the
-        counters of those that were dropped, take as long as the machine is busy.)
+        counters of those that were dropped, take as long as the machine is busy: `limit` is for switches that do not count all.)
         """
         self.forward("rxonly")
         self.start()
         try:
-            procs.wait_until(lambda: self.missing(dropped) == 0, "nothing is missing")
+            procs.wait_until(lambda: self.missing(dropped) == 0, "nothing is missing", limit)
         except Failure:
             pass  # it is for the caller to say what
         self.halt()

@@ -32,6 +32,7 @@ class Circle:
     BURSTS = 14         # of 32 frames per port: under half a ring, so that nobody has to drop any
 
     def __init__(self, session, path, spec, options, wide):
+        self.path = path
         ports = [testpmd.Port(path.socket(i), mac(i), queues=spec.queues, options=options,
                               server=path.modes[i] == "client") for i in range(2)]
         extra = [*peers.mbuf_options(spec.size), f"--rxq={spec.queues}", f"--txq={spec.queues}",
@@ -57,7 +58,7 @@ class Circle:
     def finish(self):
         """(sent, received) once nothing is under way."""
         self.front.halt()
-        self.front.drain(quiet=0.1)
+        self.front.drain(self.path.dropped, 1)
         return self.front.total("opackets"), self.front.total("ipackets")
 
 

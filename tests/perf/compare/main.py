@@ -26,7 +26,7 @@ from lib.procs import Failure
 
 ROUNDS = 2
 WINDOW = 0.3
-SMOKE = ("64", "rtt-64")
+SMOKE = ("64", "rtt-64", "64-testpmd")
 SKIP = 77
 HUGE_MIB = 9000
 TARGETS = (*building.PROGRAMS, "tests/perf/pingpong", "tests/perf/memcpy", "tests/perf/bench_vq", "tests/perf/bench_switch")
