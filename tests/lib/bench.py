@@ -2,6 +2,7 @@
 """What the benchmarks share: medians with spread, tables, the placement probe."""
 
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -36,24 +37,28 @@ def placement(before, after):
     return "mixed"
 
 
-def cpu_seconds(pid):
-    """Processor time that a process has used; for vvu-vmm that includes its guest's."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def waited_seconds(pid):
+    """How long threads of a process were ready to run, and something else ran (proc_pid_schedstat)."""
+    waited = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        try:
+            waited += int((task / "schedstat").read_text().split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            pass    # it has ended
+    return waited / 1e9
 
 
 class Shares:
-    """Whether polling processes had a processor each to themselves over a window."""
+    """Whether processes had a processor each to themselves over a window, as far as they wanted one: some sleep."""
 
     def __init__(self, *pids):
         self.pids = pids
-        self.start = time.monotonic(), [cpu_seconds(pid) for pid in pids]
+        self.start = time.monotonic(), [waited_seconds(pid) for pid in pids]
 
-    def undisturbed(self, least=0.93):
-        """False when something else took more than a few per cent of one's time."""
+    def undisturbed(self, most=0.07):
+        """False when one waited for its processor for more than a few per cent of the time."""
         seconds = time.monotonic() - self.start[0]
-        return all((cpu_seconds(pid) - before) / seconds >= least
+        return all((waited_seconds(pid) - before) / seconds <= most
                    for pid, before in zip(self.pids, self.start[1]))
 
 

@@ -3,9 +3,12 @@
 """The arithmetic of the comparison: classes, pairs, ratios, rows, and the figures part of the document."""
 
 import json
+import os
 import pathlib
+import subprocess
 import sys
 import tempfile
+import time
 import types
 import unittest
 
@@ -43,6 +46,32 @@ class Classes(unittest.TestCase):
         self.assertEqual(bench.placement(100, 480), "mixed")
         self.assertEqual(bench.placement(300, 300), "mixed")
         self.assertEqual(bench.placement(None, None), "unknown")
+
+
+class Shares(unittest.TestCase):
+    """bench.Shares: who waits for a processor is disturbed, who sleeps is not."""
+
+    def check(self, *programs):
+        """Whether such processes, all on one processor, have it to themselves for a moment."""
+        cpu = min(os.sched_getaffinity(0))
+        running = [subprocess.Popen(["taskset", "-c", str(cpu), *argv], stdout=subprocess.PIPE) for argv in programs]
+        try:
+            for process in running:
+                process.stdout.read(1)  # it has begun
+            shares = bench.Shares(*[p.pid for p in running])
+            time.sleep(0.2)
+            return shares.undisturbed()
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+
+    def test_sleeper(self):
+        self.assertTrue(self.check(["sh", "-c", "printf x; exec sleep 60"]))
+
+    def test_two_that_poll(self):
+        self.assertFalse(self.check(*[["sh", "-c", "printf x; while :; do :; done"]] * 2))
 
 
 class Percentiles(unittest.TestCase):
