@@ -17,7 +17,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
 # pylint: disable=wrong-import-position
 from compare import matrix, report, rounds, stats
-from lib import bench
+from lib import bench, procs
 from lib.procs import Failure
 
 MACHINE = {"cpu": "c", "tsc_mhz": 1.0, "kernel": "k", "governor": "none", "hugepages": True, "processors": 2,
@@ -51,13 +51,16 @@ class Classes(unittest.TestCase):
 class Shares(unittest.TestCase):
     """bench.Shares: who waits for a processor is disturbed, who sleeps is not."""
 
-    def check(self, *programs):
-        """Whether such processes, all on one processor, have it to themselves for a moment."""
+    def check(self, state, *programs):
+        """Whether shells that run these, all on one processor, have it to themselves for a moment once they are in that state."""
         cpu = min(os.sched_getaffinity(0))
-        running = [subprocess.Popen(["taskset", "-c", str(cpu), *argv], stdout=subprocess.PIPE) for argv in programs]
+        running = [subprocess.Popen(["taskset", "-c", str(cpu), "sh", "-c", f"printf x; {program}"], stdin=subprocess.PIPE,
+                                    stdout=subprocess.PIPE) for program in programs]
         try:
             for process in running:
                 process.stdout.read(1)  # it has begun
+                stat = pathlib.Path(f"/proc/{process.pid}/stat")
+                procs.wait_until(lambda stat=stat: stat.read_text().rsplit(")", 1)[1].split()[0] == state, state)
             shares = bench.Shares(*[p.pid for p in running])
             time.sleep(0.2)
             return shares.undisturbed()
@@ -65,13 +68,14 @@ class Shares(unittest.TestCase):
             for process in running:
                 process.kill()
                 process.wait()
+                process.stdin.close()
                 process.stdout.close()
 
     def test_sleeper(self):
-        self.assertTrue(self.check(["sh", "-c", "printf x; exec sleep 60"]))
+        self.assertTrue(self.check("S", "read nothing"))
 
     def test_two_that_poll(self):
-        self.assertFalse(self.check(*[["sh", "-c", "printf x; while :; do :; done"]] * 2))
+        self.assertFalse(self.check("R", *["while :; do :; done"] * 2))
 
 
 class Percentiles(unittest.TestCase):
