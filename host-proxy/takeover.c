@@ -31,7 +31,8 @@ struct takeover {
 	struct takeover_port *old_ports;
 	struct port **ports; /* by the old one's numbers; NULL: not ours */
 	struct recovery *recovery;
-	struct link *link; /* packets are for this one */
+	const struct port *records_of; /* that port */
+	struct link *link;	       /* packets are for this one */
 	unsigned int packets;
 	unsigned int sessions;
 	struct takeover_block b;
@@ -330,10 +331,15 @@ static void on_packet(struct takeover *t)
 static void on_record(struct takeover *t, struct port *port)
 {
 	/* Its number comes last. */
-	if (!t->recovery)
+	if (!t->recovery) {
 		t->recovery = recovery_begin(port, 1, true);
+		t->records_of = port;
+	}
 	if (!t->recovery)
 		takeover_fail(t, "out of memory");
+	if (t->records_of != port)
+		takeover_fail(t, "port %s: a record, before %s has its session", port->conf->name,
+			      t->records_of->conf->name);
 	recovery_borrow(t->recovery);
 	recovery_record(t->recovery, &t->b.body.record, t->b.fds, t->b.hdr.num_fds);
 }
@@ -457,7 +463,7 @@ static void on_session(struct takeover *t, struct port *port)
 		on_held(t, port);
 		return;
 	}
-	if (!t->recovery)
+	if (!t->recovery || t->records_of != port)
 		takeover_fail(t, "port %s: a session without records", port->conf->name);
 	why = recovery_take(t->recovery, &s);
 	t->recovery = NULL;

@@ -259,6 +259,7 @@ static unsigned int make_session(struct script *s)
 		t->pending[i].request = VHOST_USER_GET_FEATURES;
 		t->pending[i].seq = i;
 	}
+	t->back_pending[0].request = VHOST_USER_BACKEND_CONFIG_CHANGE_MSG;
 	if (t->state == SESSION_HELD) {
 		add_fd(s, &num, FRONT);
 		return num;
