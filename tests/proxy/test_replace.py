@@ -343,16 +343,21 @@ class Replacement(Base):
             self.assertEqual(self.proxy.port(self.i)["back_end"]["who"], "script")
             self.again()
 
+    def started(self):
+        """The new one has all rings, and is to say so."""
+        fe, old, _ = self.running(2)
+        new = self.successor()
+        self.prepare(new, 2)
+        self.stop_rings(old, 1, 2)
+        for name in ["SET_VRING_BASE"] * 2 + RING[-1:] * 2:
+            new.serve(name)
+        return fe, old, new
+
     def test_successor_fails_in_the_start(self):
         for fail in (lambda li, p: li.reply(p, b""), lambda li, p: li.send_text("RESULT", "no", p.seq),
                      lambda li, p: li.send_text("SESSION_DOWN", "no"), lambda li, p: li.send_packet("BACKEND_LOST"),
                      lambda li, p: li.send_packet("BACKEND_DOWN")):
-            fe, old, _ = self.running(2)
-            new = self.successor()
-            self.prepare(new, 2)
-            self.stop_rings(old, 1, 2)
-            for name in ["SET_VRING_BASE"] * 2 + RING[-1:] * 2:
-                new.serve(name)
+            fe, old, new = self.started()
             fail(new, new.message(ASK))
             old.session_down()
             old.replay(*REPLAY, *of_rings(2))
@@ -382,12 +387,7 @@ class Replacement(Base):
 
     def test_successor_fails_in_the_start_and_the_old_one_dies(self):
         for fail in (lambda li, p: li.reply(p, b""), lambda li, p: li.send_packet("BACKEND_DOWN")):
-            fe, old, _ = self.running(2)
-            new = self.successor()
-            self.prepare(new, 2)
-            self.stop_rings(old, 1, 2)
-            for name in ["SET_VRING_BASE"] * 2 + RING[-1:] * 2:
-                new.serve(name)
+            fe, old, new = self.started()
             packet = new.message(ASK)
             with self.proxy.proc.stopped():  # it sees both at once
                 fail(new, packet)
