@@ -58,7 +58,7 @@ class Circle:
     def finish(self):
         """(sent, received) once nothing is under way."""
         self.front.halt()
-        self.front.drain(self.path.dropped, 1)
+        self.front.drain(self.path.dropped, 10)
         return self.front.total("opackets"), self.front.total("ipackets")
 
 
